@@ -1,0 +1,431 @@
+"""A binarized network as a chain of frozen, validated layers, with shape inference.
+
+Conventions: bit 1 means +1 and bit 0 means -1; weights are ``int8`` in {-1, +1}; a threshold fires when
+``acc >= t``; shapes are ``(channels, height, width)``; a dense layer flattens its input in that order,
+as PyTorch does.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorweave.errors import NetworkError
+
+__all__ = [
+    "ArgMax",
+    "Conv2D",
+    "Dense",
+    "Encoding",
+    "InputSpec",
+    "Layer",
+    "MaxPool",
+    "Network",
+    "Padding",
+    "Shape",
+    "Threshold",
+]
+
+Shape = tuple[int, int, int]
+"""Channels, height, width. A vector of n features is ``(n, 1, 1)``."""
+
+Padding = tuple[int, int, int, int]
+"""Rows of zeros on top and at the bottom, columns of zeros on the left and on the right."""
+
+MAX_SIDE = 1024
+MAX_CHANNELS = 16_384
+MAX_KERNEL = 7
+MAX_LAYERS = 256
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}\Z")
+
+
+def _frozen(array: NDArray, dtype: type) -> NDArray:
+    frozen = np.array(array, dtype=dtype, order="C")
+    frozen.setflags(write=False)
+    return frozen
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or not NAME_PATTERN.match(name):
+        raise NetworkError(
+            f"layer name {name!r}: a name is a letter followed by at most 39 letters, digits or underscores; rename it"
+        )
+    return name
+
+
+def _check_weights(name: str, weights: object, dims: int) -> NDArray[np.int8]:
+    layout = "[out, in, ky, kx]" if dims == 4 else "[out, in]"
+    if not isinstance(weights, np.ndarray) or weights.ndim != dims or 0 in weights.shape:
+        found = getattr(weights, "shape", type(weights).__name__)
+        raise NetworkError(f"{name}: weights have shape {found}, not a non-empty {layout}; transpose or reshape them")
+    if weights.dtype.kind not in "iu" or weights.dtype.itemsize > 8:
+        raise NetworkError(f"{name}: weights are {weights.dtype}, not integers; binarize them to int8 -1 and +1")
+    if not np.all((weights == 1) | (weights == -1)):
+        bad = weights[(weights != 1) & (weights != -1)].flat[0]
+        raise NetworkError(f"{name}: weights contain {bad}, not only -1 and +1; binarize them first")
+    return _frozen(weights, np.int8)
+
+
+def _check_int(name: str, what: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise NetworkError(f"{name}: {what}={value!r} is not a whole number from {low} to {high}")
+    return int(value)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv2D:
+    """Cross-correlation with {-1, +1} weights: ``acc[o,y,x] = sum w[o,c,i,j] * v[c, y*stride+i, x*stride+j]``.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    weights : int8 array [out, in, ky, kx]
+        Each -1 or +1; ky and kx from 1 to 7.
+    stride : int
+        1 or 2, the same in both directions.
+    padding : Padding
+        Zeros around the input: they add nothing to a sum, so a padded tap counts neither as -1 nor as +1.
+    """
+
+    name: str
+    weights: NDArray[np.int8]
+    stride: int = 1
+    padding: Padding = (0, 0, 0, 0)
+    kind: str = field(default="conv2d", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        object.__setattr__(self, "weights", _check_weights(self.name, self.weights, 4))
+        ky, kx = self.kernel
+        if max(ky, kx) > MAX_KERNEL:
+            raise NetworkError(f"{self.name}: kernel {ky}x{kx} is not within 1x1 to {MAX_KERNEL}x{MAX_KERNEL}")
+        _check_int(self.name, "stride", self.stride, 1, 2)
+        if not isinstance(self.padding, (tuple, list)) or len(self.padding) != 4:
+            raise NetworkError(f"{self.name}: padding={self.padding!r} is not (top, bottom, left, right)")
+        top, bottom, left, right = self.padding
+        for what, value, kernel in (("top", top, ky), ("bottom", bottom, ky), ("left", left, kx), ("right", right, kx)):
+            _check_int(self.name, f"padding {what}", value, 0, kernel - 1)
+        object.__setattr__(self, "padding", (int(top), int(bottom), int(left), int(right)))
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Kernel height and width."""
+        return int(self.weights.shape[2]), int(self.weights.shape[3])
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Shape of the sums for an input of ``shape``; raises NetworkError where it does not fit."""
+        channels, height, width = shape
+        out, fan_in, ky, kx = self.weights.shape
+        if fan_in != channels:
+            raise NetworkError(f"{self.name}: weights take {fan_in} channels, but the layer before gives {channels}")
+        top, bottom, left, right = self.padding
+        rows, columns = height + top + bottom - ky, width + left + right - kx
+        if rows < 0 or columns < 0:
+            raise NetworkError(f"{self.name}: kernel {ky}x{kx} is larger than its padded input {rows + ky}x{columns + kx}")
+        return int(out), rows // self.stride + 1, columns // self.stride + 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Threshold:
+    """Batch norm and sign in one: channel ``c`` gives +1 where ``acc[c] >= thresholds[c]``, else -1.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    thresholds : int32 array [channels]
+        In units of the signed sum of the layer before.
+    """
+
+    name: str
+    thresholds: NDArray[np.int32]
+    kind: str = field(default="threshold", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        thresholds = self.thresholds
+        if not isinstance(thresholds, np.ndarray) or thresholds.ndim != 1 or not thresholds.size:
+            found = getattr(thresholds, "shape", type(thresholds).__name__)
+            raise NetworkError(f"{self.name}: thresholds have shape {found}, not one per channel")
+        if thresholds.dtype.kind not in "iu":
+            raise NetworkError(f"{self.name}: thresholds are {thresholds.dtype}, not integers; use ceil(t) as int32")
+        limits = np.iinfo(np.int32)
+        if thresholds.min() < limits.min or thresholds.max() > limits.max:
+            raise NetworkError(f"{self.name}: a threshold is beyond int32; a constant channel needs only |t| > fan-in")
+        object.__setattr__(self, "thresholds", _frozen(thresholds, np.int32))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Same as the input's; raises NetworkError where the channels differ."""
+        if shape[0] != self.thresholds.size:
+            raise NetworkError(f"{self.name}: {self.thresholds.size} thresholds for {shape[0]} channels; give one each")
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxPool:
+    """Maximum over a ``size`` x ``size`` window of -1/+1 values, which is the OR of their bits.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    size : int
+        2 or 3.
+    stride : int
+        From 1 to ``size``. Windows that do not fit wholly are dropped, as in PyTorch.
+    """
+
+    name: str
+    size: int = 2
+    stride: int = 2
+    kind: str = field(default="max_pool", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_int(self.name, "size", self.size, 2, 3)
+        _check_int(self.name, "stride", self.stride, 1, self.size)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Pooled shape; raises NetworkError where the window does not fit."""
+        channels, height, width = shape
+        if min(height, width) < self.size:
+            raise NetworkError(f"{self.name}: window {self.size}x{self.size} is larger than its input {height}x{width}")
+        return channels, (height - self.size) // self.stride + 1, (width - self.size) // self.stride + 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dense:
+    """Fully connected layer with {-1, +1} weights: ``acc[o] = sum w[o,i] * v[i]``.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    weights : int8 array [out, in]
+        Each -1 or +1; inputs in the order channel, row, column.
+    """
+
+    name: str
+    weights: NDArray[np.int8]
+    kind: str = field(default="dense", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        object.__setattr__(self, "weights", _check_weights(self.name, self.weights, 2))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """``(out, 1, 1)``; raises NetworkError where the flattened input differs."""
+        features = math.prod(shape)
+        if self.weights.shape[1] != features:
+            raise NetworkError(
+                f"{self.name}: weights take {self.weights.shape[1]} inputs, but the layer before gives "
+                f"{features} ({shape[0]} channels of {shape[1]}x{shape[2]})"
+            )
+        return int(self.weights.shape[0]), 1, 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArgMax:
+    """Index of the largest sum; the lowest index where several are largest.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    """
+
+    name: str
+    kind: str = field(default="arg_max", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """``(1, 1, 1)``: one class index."""
+        return 1, 1, 1
+
+
+Layer = Conv2D | Threshold | MaxPool | Dense | ArgMax
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How unsigned integers on a wire stand for a layer's input values: ``value = scale * x + offset``.
+
+    Parameters
+    ----------
+    bits : int
+        Width of ``x``, in bits.
+    scale, offset : int
+        A binary activation is ``bits=1, scale=2, offset=-1``.
+    """
+
+    bits: int
+    scale: int
+    offset: int
+
+
+BINARY = Encoding(bits=1, scale=2, offset=-1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InputSpec:
+    """What a frame is.
+
+    Parameters
+    ----------
+    kind : {"pixels", "bits"}
+        8-bit unsigned pixels, or bits that stand for -1 and +1.
+    shape : Shape
+        Channels, height, width of one frame.
+    table : int16 array [256], optional
+        Integer for each pixel value; pixels are taken as they are where it is absent.
+    """
+
+    kind: Literal["pixels", "bits"]
+    shape: Shape
+    table: NDArray[np.int16] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("pixels", "bits"):
+            raise NetworkError(f"input: kind={self.kind!r} is neither 'pixels' nor 'bits'")
+        if not isinstance(self.shape, (tuple, list)) or len(self.shape) != 3:
+            raise NetworkError(f"input: shape={self.shape!r} is not (channels, height, width)")
+        limits = (("channels", MAX_CHANNELS), ("height", MAX_SIDE), ("width", MAX_SIDE))
+        checked = [_check_int("input", what, n, 1, high) for (what, high), n in zip(limits, self.shape, strict=True)]
+        object.__setattr__(self, "shape", tuple(checked))
+        if self.table is not None:
+            self._check_table(self.table)
+
+    def _check_table(self, table: object) -> None:
+        if self.kind != "pixels":
+            raise NetworkError("input: a table needs kind 'pixels', not 'bits'")
+        if not isinstance(table, np.ndarray) or table.shape != (256,) or table.dtype.kind not in "iu":
+            found = f"{getattr(table, 'dtype', type(table).__name__)} {getattr(table, 'shape', '')}"
+            raise NetworkError(f"input: table is {found}, not 256 integers, one for each pixel value")
+        if table.min() < -32768 or table.max() > 32767:
+            raise NetworkError("input: table has values beyond 16 bits; scale it and the thresholds of the first layer")
+        if table.min() == table.max():
+            raise NetworkError(f"input: table is {int(table[0])} for every pixel, so the input carries nothing")
+        object.__setattr__(self, "table", _frozen(table, np.int16))
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the first layer sees a pixel after the table: the narrowest unsigned integer."""
+        if self.kind == "bits":
+            return BINARY
+        if self.table is None:
+            return Encoding(bits=8, scale=1, offset=0)
+        values = [int(v) for v in self.table]
+        offset = min(values)
+        scale = math.gcd(*(v - offset for v in values))
+        return Encoding(bits=((max(values) - offset) // scale).bit_length(), scale=scale, offset=offset)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """A chain of layers with everything about it checked.
+
+    Parameters
+    ----------
+    name : str
+        Free text of at most 80 printable characters; never reaches Verilog or a tool.
+    input : InputSpec
+        What a frame is.
+    layers : tuple of Layer
+        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out.
+    classes : tuple of str
+        Labels of the outputs, or empty.
+    history : tuple of str
+        How the network came to be, oldest first.
+
+    Raises
+    ------
+    NetworkError
+        Naming the layer, the value and the remedy.
+    """
+
+    name: str
+    input: InputSpec
+    layers: tuple[Layer, ...]
+    classes: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 1 <= len(self.name) <= 80 or not self.name.isprintable():
+            raise NetworkError(f"network name {self.name!r}: give 1 to 80 printable characters")
+        if not 1 <= len(self.layers) <= MAX_LAYERS:
+            raise NetworkError(f"network: {len(self.layers)} layers, not 1 to {MAX_LAYERS}")
+        seen: dict[str, str] = {}
+        for layer in self.layers:
+            if layer.name.lower() in seen:
+                raise NetworkError(f"{layer.name}: two layers have this name (upper and lower case are one); rename it")
+            seen[layer.name.lower()] = layer.name
+        self._check_chain()
+        shapes = self.shapes
+        if self.classes and len(self.classes) != self._outputs(shapes):
+            raise NetworkError(f"network: {len(self.classes)} class labels for {self._outputs(shapes)} outputs")
+
+    def _check_chain(self) -> None:
+        signal = "pixels" if self.input.kind == "pixels" else "bits"
+        for index, layer in enumerate(self.layers):
+            match layer:
+                case Conv2D() | Dense() if signal == "sums":
+                    before = self.layers[index - 1].name
+                    raise NetworkError(f"{layer.name}: takes bits, but {before} gives sums; put a Threshold between")
+                case Conv2D() | Dense():
+                    signal = "sums"
+                case Threshold() if signal != "sums":
+                    raise NetworkError(f"{layer.name}: a Threshold follows a Conv2D or a Dense; here it gets {signal}")
+                case Threshold():
+                    signal = "bits"
+                case MaxPool() if signal == "sums":
+                    raise NetworkError(
+                        f"{layer.name}: pools sums; put it behind the Threshold, which gives the same result"
+                    )
+                case MaxPool() if signal != "bits":
+                    raise NetworkError(f"{layer.name}: pools {signal}; only -1/+1 activations can be pooled")
+                case ArgMax() if not isinstance(self.layers[index - 1], Dense) or index == 0:
+                    raise NetworkError(f"{layer.name}: an ArgMax follows a Dense; here it gets {signal}")
+                case ArgMax() if index != len(self.layers) - 1:
+                    raise NetworkError(f"{layer.name}: an ArgMax is the last layer; remove what follows")
+                case _:
+                    pass
+
+    def _outputs(self, shapes: tuple[Shape, ...]) -> int:
+        last = -2 if isinstance(self.layers[-1], ArgMax) else -1
+        return shapes[last][0]
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of the input, then of every layer's output: one more than there are layers."""
+        shapes = [self.input.shape]
+        for layer in self.layers:
+            shapes.append(layer.output_shape(shapes[-1]))
+            if shapes[-1][0] > MAX_CHANNELS:
+                raise NetworkError(f"{layer.name}: {shapes[-1][0]} outputs, more than {MAX_CHANNELS}")
+        return tuple(shapes)
+
+    @property
+    def weight_count(self) -> int:
+        """Number of binary weights."""
+        return sum(layer.weights.size for layer in self.layers if isinstance(layer, (Conv2D, Dense)))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one frame, padded taps included."""
+        total = 0
+        for layer, shape in zip(self.layers, self.shapes[1:], strict=True):
+            if isinstance(layer, (Conv2D, Dense)):
+                total += layer.weights.size * shape[1] * shape[2]
+        return total
+
+    def walk(self) -> Iterator[tuple[Layer, Shape, Shape]]:
+        """Each layer with its input and output shape, in order."""
+        shapes = self.shapes
+        yield from zip(self.layers, shapes[:-1], shapes[1:], strict=True)

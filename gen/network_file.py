@@ -1,0 +1,262 @@
+"""Reading and writing network files (`.npz`, format ``xnorweave/1``) without trusting them.
+
+A file is a zip archive of NumPy arrays. Entry ``network`` holds UTF-8 JSON with the chain of layers; the
+others are ``<layer>.weights``, ``<layer>.thresholds`` and ``input.table``. Nothing is ever unpickled, and
+every size is checked against limits before memory is taken for it.
+"""
+
+import io
+import json
+import math
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorweave.errors import NetworkError
+from xnorweave.network import MAX_LAYERS, ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+
+__all__ = ["FORMAT", "load_network", "network_bytes", "read_arrays", "save_network"]
+
+FORMAT = "xnorweave/1"
+MAX_ENTRIES = 4 * MAX_LAYERS
+MAX_FILE_BYTES = 256 << 20
+MAX_JSON_BYTES = 1 << 20
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ARRAY_FIELDS = {"conv2d": ("weights",), "dense": ("weights",), "threshold": ("thresholds",)}
+_LAYER_CLASSES: dict[str, type] = {
+    "conv2d": Conv2D,
+    "threshold": Threshold,
+    "max_pool": MaxPool,
+    "dense": Dense,
+    "arg_max": ArgMax,
+}
+_LAYER_OPTIONS = {
+    "conv2d": {"stride", "padding"},
+    "max_pool": {"size", "stride"},
+    "threshold": set(),
+    "dense": set(),
+    "arg_max": set(),
+}
+
+
+def read_arrays(path: Path, *, kinds: str = "iubU", error: type[Exception] = NetworkError) -> dict[str, NDArray]:
+    """Read every array of an ``.npz`` file safely.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    kinds : str
+        Allowed NumPy dtype kinds; never objects.
+    error : type of Exception
+        What to raise.
+
+    Returns
+    -------
+    dict of str to array
+        By entry name without ``.npy``.
+
+    Raises
+    ------
+    error
+        Where the file is absent, no zip archive, damaged, too large, or holds anything but plain arrays.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            total = sum(entry.file_size for entry in entries)
+            if len(entries) > MAX_ENTRIES or total > MAX_FILE_BYTES:
+                raise error(
+                    f"{path}: {len(entries)} entries of {total} bytes, more than {MAX_ENTRIES} entries or "
+                    f"{MAX_FILE_BYTES} bytes; this is no network file"
+                )
+            arrays: dict[str, NDArray] = {}
+            for entry in entries:
+                name = entry.filename.removesuffix(".npy")
+                if name in arrays or name == entry.filename:
+                    raise error(f"{path}: entry {entry.filename!r} is repeated or no .npy array; write it with savez")
+                arrays[name] = _read_array(path, name, archive.read(entry), kinds, error)
+            return arrays
+    except FileNotFoundError as e:
+        raise error(f"{path}: no such file; check the path") from e
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as e:
+        raise error(f"{path}: not a readable .npz archive ({e}); copy or export it again") from e
+
+
+def _read_array(path: Path, name: str, data: bytes, kinds: str, error: type[Exception]) -> NDArray:
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read_header:
+            raise error(f"{path}: {name} has .npy version {version}; write it with NumPy's savez")
+        shape, fortran, dtype = read_header[version](stream)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, UnicodeError) as e:
+        raise error(f"{path}: {name} has no valid .npy header ({e}); export the file again") from e
+    if dtype.hasobject or dtype.kind not in kinds:
+        raise error(f"{path}: {name} is of dtype {dtype}, which is not allowed here (pickles are never read)")
+    body = len(data) - stream.tell()
+    if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != body:
+        raise error(f"{path}: {name} says shape {shape} of {dtype}, but holds {body} bytes; export the file again")
+    array = np.frombuffer(data, dtype=dtype, offset=stream.tell())
+    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
+
+
+def load_network(path: str | os.PathLike[str]) -> Network:
+    """Read and check a network file.
+
+    Raises
+    ------
+    NetworkError
+        Where anything about the file is not as the format says; the message names place, value and remedy.
+    """
+    path = Path(path)
+    arrays = read_arrays(path)
+    try:
+        return _build(_description(arrays), arrays)
+    except NetworkError as e:
+        raise NetworkError(f"{path}: {e}") from e
+
+
+def _description(arrays: dict[str, NDArray]) -> dict[str, Any]:
+    if "network" not in arrays:
+        raise NetworkError("no entry 'network', so this is no xnorweave network; `xnorweave import` reads other formats")
+    entry = arrays.pop("network")
+    if entry.nbytes > MAX_JSON_BYTES:
+        raise NetworkError(f"entry 'network' has {entry.nbytes} bytes, more than {MAX_JSON_BYTES}")
+    try:
+        text = entry.item() if entry.ndim == 0 and entry.dtype.kind == "U" else entry.tobytes().decode("utf-8")
+        description = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as e:
+        raise NetworkError(f"entry 'network' is not valid UTF-8 JSON ({e})") from e
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else type(description).__name__
+        raise NetworkError(f"format is {found!r}, not {FORMAT!r}; import the file again with this version")
+    return description
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number here")
+
+
+def _take(mapping: object, where: str, required: set[str], optional: set[str]) -> dict[str, Any]:
+    if not isinstance(mapping, dict):
+        raise NetworkError(f"{where} is {type(mapping).__name__}, not an object")
+    missing, unknown = required - mapping.keys(), mapping.keys() - required - optional
+    if missing:
+        raise NetworkError(f"{where}: field {min(missing)!r} is missing")
+    if unknown:
+        raise NetworkError(f"{where}: field {min(unknown)!r} is unknown to this version; remove it or upgrade")
+    return mapping
+
+
+def _strings(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) and len(v) <= 400 for v in value):
+        raise NetworkError(f"{where} is not a list of strings of at most 400 characters")
+    return tuple(value)
+
+
+def _build(description: dict[str, Any], arrays: dict[str, NDArray]) -> Network:
+    fields = _take(description, "network", {"format", "name", "input", "layers"}, {"classes", "history"})
+    source = _take(fields["input"], "input", {"kind", "shape"}, set())
+    if not isinstance(source["shape"], list):
+        raise NetworkError(f"input: shape={source['shape']!r} is not [channels, height, width]")
+    spec = InputSpec(kind=source["kind"], shape=tuple(source["shape"]), table=arrays.pop("input.table", None))
+    if not isinstance(fields["layers"], list) or len(fields["layers"]) > MAX_LAYERS:
+        raise NetworkError(f"layers is not a list of at most {MAX_LAYERS} layers")
+    layers = tuple(_build_layer(layer, index, arrays) for index, layer in enumerate(fields["layers"]))
+    if arrays:
+        raise NetworkError(f"array {min(arrays)!r} belongs to no layer; remove it")
+    return Network(
+        name=fields["name"],
+        input=spec,
+        layers=layers,
+        classes=_strings(fields.get("classes", []), "classes"),
+        history=_strings(fields.get("history", []), "history"),
+    )
+
+
+def _build_layer(layer: object, index: int, arrays: dict[str, NDArray]) -> Layer:
+    where = f"layers[{index}]"
+    kind = layer.get("kind") if isinstance(layer, dict) else None
+    if not isinstance(kind, str) or kind not in _LAYER_CLASSES:
+        raise NetworkError(f"{where}: kind {kind!r} is unknown; known kinds: {', '.join(_LAYER_CLASSES)}")
+    fields = dict(_take(layer, where, {"name", "kind"}, _LAYER_OPTIONS[kind]))
+    del fields["kind"]
+    for array in _ARRAY_FIELDS.get(kind, ()):
+        entry = f"{fields['name']}.{array}"
+        if entry not in arrays:
+            raise NetworkError(f"{fields['name']}: array {entry!r} is missing")
+        fields[array] = arrays.pop(entry)
+    if "padding" in fields and isinstance(fields["padding"], list):
+        fields["padding"] = tuple(fields["padding"])
+    return _LAYER_CLASSES[kind](**fields)
+
+
+def _layer_fields(layer: Layer) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": layer.name, "kind": layer.kind}
+    match layer:
+        case Conv2D():
+            fields |= {"stride": layer.stride, "padding": list(layer.padding)}
+        case MaxPool():
+            fields |= {"size": layer.size, "stride": layer.stride}
+        case _:
+            pass
+    return fields
+
+
+def network_bytes(network: Network) -> bytes:
+    """Return the network as file content; equal networks give equal bytes."""
+    description = {
+        "format": FORMAT,
+        "name": network.name,
+        "input": {"kind": network.input.kind, "shape": list(network.input.shape)},
+        "layers": [_layer_fields(layer) for layer in network.layers],
+        "classes": list(network.classes),
+        "history": list(network.history),
+    }
+    text = json.dumps(description, indent=1, ensure_ascii=False)
+    arrays: dict[str, NDArray] = {"network": np.frombuffer(text.encode(), np.uint8)}
+    if network.input.table is not None:
+        arrays["input.table"] = network.input.table
+    for layer in network.layers:
+        for name in _ARRAY_FIELDS.get(layer.kind, ()):
+            arrays[f"{layer.name}.{name}"] = getattr(layer, name)
+    return _archive(arrays)
+
+
+def _archive(arrays: dict[str, NDArray]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in arrays.items():
+            data = io.BytesIO()
+            np.lib.format.write_array(data, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data.getvalue())
+    return out.getvalue()
+
+
+def save_network(network: Network, path: str | os.PathLike[str]) -> None:
+    """Write a network file; an existing file is replaced only once the new one is whole."""
+    path = Path(path)
+    data = network_bytes(network)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        raise NetworkError(f"{path}: cannot be written ({e.strerror}); choose another path") from e

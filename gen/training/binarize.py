@@ -1,0 +1,85 @@
+"""Layers whose weights or outputs are -1 or +1 and that gradient descent can train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _Sign(torch.autograd.Function):
+    """Sign with sign(0) = +1; the gradient passes where the input lies in [-1, 1].
+
+    References
+    ----------
+    Hubara, Courbariaux, Soudry, El-Yaniv, Bengio, "Binarized Neural Networks", NIPS 2016, section 1.3.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        ctx.save_for_backward(value)
+        return torch.where(value >= 0, 1.0, -1.0).to(value.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (value,) = ctx.saved_tensors
+        return gradients[0] * (value.abs() <= 1)
+
+
+def sign(value: Tensor) -> Tensor:
+    """Return +1 where ``value >= 0``, else -1, in the shape and type of ``value``."""
+    return _Sign.apply(value)
+
+
+class Sign(nn.Module):
+    """`sign` as a module."""
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return the signs, in the shape of ``value``."""
+        return sign(value)
+
+
+class BinaryConv2d(nn.Conv2d):
+    """Convolution by the signs of its weights; stride 1, no padding, no bias.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels.
+    kernel : int
+        Side of the square window, in pixels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, bias=False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return the sums: [count, inputs, y, x] to [count, outputs, y - kernel + 1, x - kernel + 1]."""
+        return functional.conv2d(value, sign(self.weight))
+
+
+class BinaryDense(nn.Linear):
+    """Dense layer with the signs of its weights, no bias.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Features.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return the sums: [count, inputs] to [count, outputs]."""
+        return functional.linear(value, sign(self.weight))
+
+
+def clip_weights(model: nn.Module) -> None:
+    """Clip the latent weights of every binary layer to [-1, 1], in place."""
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, BinaryConv2d | BinaryDense):
+                module.weight.clamp_(-1.0, 1.0)

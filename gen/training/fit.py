@@ -1,0 +1,227 @@
+"""The training loop: Adam, cosine schedule, the best epoch by validation, checkpoints that survive a killed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xnorweave.errors import TrainingError
+from xnorweave.training.augment import augment
+from xnorweave.training.binarize import clip_weights
+from xnorweave.training.datasets import ImageSet
+from xnorweave.training.models import BinaryNetwork
+from xnorweave.training.recipe import FitRecipe, Recipe
+
+_EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """Outcome of a training run.
+
+    Parameters
+    ----------
+    model : BinaryNetwork
+        With the weights of the best epoch, in evaluation mode.
+    best_epoch : int
+        Counted from 1.
+    validation_correct, validation_images : int
+        Of the best epoch.
+    seconds : float
+        Time spent in training, in all runs that the checkpoint saw.
+    """
+
+    model: BinaryNetwork
+    best_epoch: int
+    validation_correct: int
+    validation_images: int
+    seconds: float
+
+
+class Trainer:
+    """One training run; `run` goes on from the checkpoint if there is one of the same recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to train and how.
+    images : ImageSet
+        The official training images; the recipe's last ``validation_images`` are held out.
+    checkpoint : Path or None
+        File that is written after every epoch.
+    progress : callable
+        Receives one line after every epoch.
+
+    Raises
+    ------
+    TrainingError
+        If too few images remain for training, or the checkpoint is damaged or of another recipe.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: ImageSet,
+        *,
+        checkpoint: Path | None = None,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._recipe, self._checkpoint, self._progress = recipe, checkpoint, progress
+        fit = recipe.fit
+        count = len(images) - fit.validation_images
+        if count < fit.batch:
+            raise TrainingError(
+                f"{recipe.name}: {count} images remain after {fit.validation_images} for validation, "
+                f"batch={fit.batch}; use a smaller batch or hold out fewer"
+            )
+        self._train, self._validation = images.part(0, count), images.part(count, len(images))
+        self._generator = torch.Generator().manual_seed(fit.seed)
+        torch.manual_seed(fit.seed)
+        self._model = BinaryNetwork(recipe.model)
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=fit.learning_rate)
+        self._steps_per_epoch = count // fit.batch
+        self._epoch, self._best_epoch, self._best_correct, self._seconds = 0, 0, -1, 0.0
+        self._best_state: dict[str, Tensor] = {}
+        if checkpoint is not None and checkpoint.exists():
+            self._restore(load_checkpoint(checkpoint, recipe))
+
+    def run(self) -> FitResult:
+        """Train the epochs that are still to do and return the best."""
+        images, labels = _tensors(self._train)
+        while self._epoch < self._recipe.fit.epochs:
+            start = time.monotonic()
+            loss, correct = self._run_epoch(images, labels)
+            self._epoch += 1
+            validation_correct = count_correct(self._model, self._validation)
+            self._seconds += time.monotonic() - start
+            if validation_correct > self._best_correct:
+                self._best_epoch, self._best_correct = self._epoch, validation_correct
+                self._best_state = {name: value.clone() for name, value in self._model.state_dict().items()}
+            if self._checkpoint is not None:
+                save_checkpoint(self._checkpoint, self._recipe, self._state())
+            self._progress(
+                f"{self._recipe.name}: epoch {self._epoch}/{self._recipe.fit.epochs} loss {loss:.4f} train "
+                f"{correct:.4f} validation {validation_correct / len(self._validation):.4f} best "
+                f"{self._best_correct / len(self._validation):.4f} ({self._seconds:.0f} s)"
+            )
+        self._model.load_state_dict(self._best_state)
+        return FitResult(
+            model=self._model.eval(),
+            best_epoch=self._best_epoch,
+            validation_correct=self._best_correct,
+            validation_images=len(self._validation),
+            seconds=self._seconds,
+        )
+
+    def _run_epoch(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
+        """Train one epoch; return the mean loss and the share of training images that were right."""
+        fit = self._recipe.fit
+        self._model.train()
+        order = torch.randperm(len(labels), generator=self._generator)
+        loss_sum, correct = 0.0, 0
+        for step in range(self._steps_per_epoch):
+            chosen = order[step * fit.batch : (step + 1) * fit.batch]
+            self._set_learning_rate(self._epoch * self._steps_per_epoch + step)
+            batch = augment(images[chosen], shift_pixels=fit.shift_pixels, flip=fit.flip, generator=self._generator)
+            loss, batch_correct = self._step(batch, labels[chosen])
+            loss_sum += loss
+            correct += batch_correct
+        return loss_sum / self._steps_per_epoch, correct / (self._steps_per_epoch * fit.batch)
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+        fit = self._recipe.fit
+        scores = self._model(images)
+        loss = functional.cross_entropy(scores / fit.temperature, labels, label_smoothing=fit.label_smoothing)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        clip_weights(self._model)
+        return float(loss.detach()), int((scores.argmax(1) == labels).sum())
+
+    def _set_learning_rate(self, step: int) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = cosine_learning_rate(self._recipe.fit, step, self._steps_per_epoch)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "best": self._best_state,
+            "epoch": self._epoch,
+            "best_epoch": self._best_epoch,
+            "best_correct": self._best_correct,
+            "seconds": self._seconds,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self._best_state = state["best"]
+        self._epoch, self._best_epoch = state["epoch"], state["best_epoch"]
+        self._best_correct, self._seconds = state["best_correct"], state["seconds"]
+
+
+def cosine_learning_rate(fit: FitRecipe, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of ``step``: half a cosine from the recipe's rate down to nearly 0."""
+    share = step / (fit.epochs * steps_per_epoch)
+    return float(fit.learning_rate * 0.5 * (1.0 + np.cos(np.pi * share)))
+
+
+def predict(model: BinaryNetwork, images: ImageSet) -> np.ndarray:
+    """Return the class of every image, uint8 [count], the lowest where scores tie; leaves evaluation mode on."""
+    model.eval()
+    pixels, _ = _tensors(images)
+    with torch.inference_mode():
+        parts = [model(part).argmax(1) for part in pixels.split(_EVALUATION_BATCH)]
+    return torch.cat(parts).to(torch.uint8).numpy()
+
+
+def count_correct(model: BinaryNetwork, images: ImageSet) -> int:
+    """Return how many images the model classifies right."""
+    return int((predict(model, images) == images.labels).sum())
+
+
+def save_checkpoint(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
+    """Write ``state`` with its recipe; a killed run leaves the file before or the file after, never a part."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save({"recipe": json.dumps(recipe.as_dict(), sort_keys=True), "state": state}, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot write the checkpoint ({error}); choose another --checkpoint") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
+    """Read the state that `save_checkpoint` wrote for the same recipe; runs no code from the file.
+
+    Raises
+    ------
+    TrainingError
+        If the file is damaged or of another recipe.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        stored, state = content["recipe"], content["state"]
+    except Exception as error:  # torch.load documents no closed list of errors for damaged files
+        raise TrainingError(f"{path}: not a whole checkpoint ({type(error).__name__}); delete it") from error
+    if stored != json.dumps(recipe.as_dict(), sort_keys=True):
+        raise TrainingError(f"{path}: checkpoint of another recipe; delete it or choose another --checkpoint")
+    return state
+
+
+def _tensors(images: ImageSet) -> tuple[Tensor, Tensor]:
+    return torch.tensor(images.images), torch.tensor(images.labels, dtype=torch.int64)

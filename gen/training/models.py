@@ -1,0 +1,51 @@
+"""The trainable model that a recipe describes."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from xnorweave.training.binarize import BinaryConv2d, BinaryDense, Sign
+from xnorweave.training.recipe import ModelRecipe
+
+
+class BinaryNetwork(nn.Module):
+    """Binarized network: uint8 images in, integer scores out.
+
+    Max pooling stands before the sign, where it equals pooling of the signs (sign is monotone) and passes its gradient
+    to the largest value only. Layers are named ``conv1``, ``conv1_norm``, ..., ``fc1``, ``fc1_norm``, ...; the scores
+    are the last ``fc``.
+
+    Parameters
+    ----------
+    recipe : ModelRecipe
+        Shape of the network.
+    """
+
+    def __init__(self, recipe: ModelRecipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        layers: dict[str, nn.Module] = {}
+        inputs = recipe.image_shape[0]
+        for number, outputs in enumerate(recipe.convolutions, start=1):
+            layers[f"conv{number}"] = BinaryConv2d(inputs, outputs, recipe.kernel)
+            layers[f"conv{number}_norm"] = nn.BatchNorm2d(outputs)
+            layers[f"conv{number}_pool"] = nn.MaxPool2d(recipe.pool)
+            layers[f"conv{number}_sign"] = Sign()
+            inputs = outputs
+        layers["flatten"] = nn.Flatten()
+        channels, height, width = recipe.feature_shape()
+        inputs = channels * height * width
+        for number, outputs in enumerate(recipe.dense, start=1):
+            layers[f"fc{number}"] = BinaryDense(inputs, outputs)
+            layers[f"fc{number}_norm"] = nn.BatchNorm1d(outputs)
+            layers[f"fc{number}_sign"] = Sign()
+            inputs = outputs
+        layers[f"fc{len(recipe.dense) + 1}"] = BinaryDense(inputs, recipe.classes)
+        self.layers = nn.Sequential()
+        for name, layer in layers.items():
+            self.layers.add_module(name, layer)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores, [count, classes], whole numbers, of images [count, c, y, x] of uint8."""
+        pixels = images.bitwise_right_shift(self.recipe.pixel_shift_bits)
+        return self.layers(pixels.to(next(self.parameters()).dtype))

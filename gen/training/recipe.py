@@ -1,0 +1,129 @@
+"""What to train and how: plain data, stored with every checkpoint and result. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from xnorweave.errors import TrainingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """Shape of a binarized network: convolution stages, then dense layers, then the scores.
+
+    A convolution stage is convolution (stride 1, no padding), batch norm, sign, max pooling; a dense stage is
+    dense layer, batch norm, sign. The scores are one more dense layer.
+
+    Parameters
+    ----------
+    image_shape : tuple[int, int, int]
+        Channels, height, width of the uint8 input.
+    classes : int
+        Number of scores.
+    convolutions : tuple[int, ...]
+        Output channels of each convolution stage.
+    kernel, pool : int
+        Sides of the convolution and pooling windows, in pixels.
+    dense : tuple[int, ...]
+        Output features of each dense stage.
+    pixel_shift_bits : int
+        Low bits of each pixel that the network does not see: it reads ``pixel >> pixel_shift_bits``.
+
+    Raises
+    ------
+    TrainingError
+        If a count is not positive, or nothing remains of the image after a stage.
+    """
+
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    classes: int = 10
+    convolutions: tuple[int, ...] = (12, 16)
+    kernel: int = 3
+    pool: int = 2
+    dense: tuple[int, ...] = (128,)
+    pixel_shift_bits: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every count, and that the image survives all stages."""
+        counts = (*self.image_shape, self.classes, *self.convolutions, self.kernel, self.pool, *self.dense)
+        if min(counts) < 1:
+            raise TrainingError(f"model recipe: {min(counts)} in {self}; every count must be 1 or more")
+        if not 0 <= self.pixel_shift_bits <= 7:
+            raise TrainingError(f"model recipe: pixel_shift_bits={self.pixel_shift_bits}; use 0 to 7")
+        if min(self.feature_shape()) < 1:
+            raise TrainingError(
+                f"model recipe: image {self.image_shape} shrinks to {self.feature_shape()} after "
+                f"{len(self.convolutions)} stages; use fewer stages or a smaller kernel"
+            )
+
+    def feature_shape(self) -> tuple[int, int, int]:
+        """Return channels, height, width after the convolution stages."""
+        channels, height, width = self.image_shape
+        for channels in self.convolutions:
+            height, width = ((side - self.kernel + 1) // self.pool for side in (height, width))
+        return channels, height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRecipe:
+    """How to train.
+
+    Parameters
+    ----------
+    epochs, batch : int
+        Passes over the training images; images in one step.
+    learning_rate : float
+        Of Adam in the first step; it falls to nearly 0 along half a cosine.
+    seed : int
+        Of the initial weights, the order of the images and the augmentation.
+    validation_images : int
+        Last images of the official training set, held out to choose the best epoch and to compare recipes.
+    shift_pixels : int
+        Augmentation: largest random shift in each direction.
+    flip : bool
+        Augmentation: mirror half of the images left to right.
+    temperature : float
+        Divides the integer scores before the softmax, in training only.
+    label_smoothing : float
+        Share of the target spread over all classes.
+
+    Raises
+    ------
+    TrainingError
+        If a value is out of its range.
+    """
+
+    epochs: int
+    batch: int = 256
+    learning_rate: float = 0.01
+    seed: int = 1
+    validation_images: int = 5000
+    shift_pixels: int = 0
+    flip: bool = True
+    temperature: float = 8.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for field, low in (("epochs", 1), ("batch", 2), ("validation_images", 1), ("shift_pixels", 0)):
+            if getattr(self, field) < low:
+                raise TrainingError(f"fit recipe: {field}={getattr(self, field)}; use {low} or more")
+        for field in ("learning_rate", "temperature"):
+            if not getattr(self, field) > 0:
+                raise TrainingError(f"fit recipe: {field}={getattr(self, field)}; use more than 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise TrainingError(f"fit recipe: label_smoothing={self.label_smoothing}; use 0 to less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A named network, its shape, and how to train it."""
+
+    name: str
+    model: ModelRecipe
+    fit: FitRecipe
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the recipe as values that JSON can hold."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,152 @@
+"""Bit-exact golden model in integer NumPy. Knows networks only, nothing of the hardware.
+
+Sums are computed by matrix products in floating point where every partial sum is an integer that the type
+holds exactly (below 2**24 for float32, 2**53 for float64), so the order of additions cannot matter and the
+result is the integer sum itself.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from xnorweave.errors import DataError
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+
+__all__ = ["GoldenResult", "input_values", "run", "run_layer"]
+
+_BATCH_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenResult:
+    """What the network gives for N frames.
+
+    Parameters
+    ----------
+    outputs : int array
+        Class indices [N] after an ArgMax, else the last layer's values [N, channels, height, width].
+    scores : int32 array [N, classes], optional
+        The sums an ArgMax chose from.
+    layers : dict of str to array
+        Every layer's values by name, [N, channels, height, width] (an ArgMax's: [N]); empty unless asked for.
+    """
+
+    outputs: NDArray
+    scores: NDArray[np.int32] | None = None
+    layers: dict[str, NDArray] = field(default_factory=dict)
+
+
+def run(network: Network, frames: NDArray[np.uint8], *, keep_layers: bool = False) -> GoldenResult:
+    """Run frames through the network, exactly.
+
+    Parameters
+    ----------
+    network : Network
+        What to run.
+    frames : uint8 array [N, channels, height, width]
+        Pixels, or bits 0 and 1 where the network's input is bits.
+    keep_layers : bool
+        Return every layer's values as well.
+
+    Raises
+    ------
+    DataError
+        Where the frames do not have the network's shape or type.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != network.input.shape:
+        raise DataError(
+            f"frames are {frames.dtype} {list(frames.shape)}, not uint8 [N, {', '.join(map(str, network.input.shape))}]"
+        )
+    parts = [_run_batch(network, batch, keep_layers) for batch in _batches(network, frames)]
+    if not parts:
+        raise DataError("no frames given; give at least one")
+    return GoldenResult(
+        outputs=np.concatenate([part.outputs for part in parts]),
+        scores=None if parts[0].scores is None else np.concatenate([p.scores for p in parts if p.scores is not None]),
+        layers={name: np.concatenate([part.layers[name] for part in parts]) for name in parts[0].layers},
+    )
+
+
+def _batches(network: Network, frames: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    largest = max(_columns_bytes(layer, out) for layer, _, out in network.walk())
+    size = max(1, _BATCH_BYTES // max(1, largest))
+    for start in range(0, len(frames), size):
+        yield frames[start : start + size]
+
+
+def _columns_bytes(layer: Layer, output: tuple[int, int, int]) -> int:
+    if isinstance(layer, Conv2D):
+        return layer.weights[0].size * output[1] * output[2] * 4
+    return layer.weights.shape[1] * 4 if isinstance(layer, Dense) else 1
+
+
+def _run_batch(network: Network, frames: NDArray[np.uint8], keep_layers: bool) -> GoldenResult:
+    values = input_values(network.input, frames).transpose(0, 2, 3, 1)
+    layers: dict[str, NDArray] = {}
+    scores = None
+    for layer in network.layers:
+        if isinstance(layer, ArgMax):
+            scores = values[:, 0, 0, :]
+        values = run_layer(layer, values)
+        if keep_layers:
+            layers[layer.name] = values if isinstance(layer, ArgMax) else values.transpose(0, 3, 1, 2)
+    outputs = values if isinstance(network.layers[-1], ArgMax) else values.transpose(0, 3, 1, 2)
+    return GoldenResult(outputs=outputs, scores=scores, layers=layers)
+
+
+def input_values(spec: InputSpec, frames: NDArray[np.uint8]) -> NDArray:
+    """Integers that the first layer sees, same shape as ``frames``: pixels through the table, bits as -1 and +1."""
+    if spec.kind == "bits":
+        if frames.size and frames.max() > 1:
+            raise DataError(f"frames hold {int(frames.max())}, but the network's input is bits; give 0 and 1 only")
+        return (2 * frames.astype(np.int8) - 1).astype(np.int8)
+    return frames if spec.table is None else spec.table[frames]
+
+
+def run_layer(layer: Layer, values: NDArray) -> NDArray:
+    """One layer, exactly.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any kind.
+    values : int array [N, height, width, channels]
+        What the layer gets.
+
+    Returns
+    -------
+    int array [N, height, width, channels], or [N] class indices of an ArgMax
+    """
+    match layer:
+        case Conv2D():
+            return _conv2d(layer, values)
+        case Dense():
+            flat = values.transpose(0, 3, 1, 2).reshape(len(values), -1)
+            return _product(flat, layer.weights.T)[:, None, None, :]
+        case Threshold():
+            return np.where(values >= layer.thresholds, np.int8(1), np.int8(-1))
+        case MaxPool():
+            windows = sliding_window_view(values, (layer.size, layer.size), (1, 2))
+            return windows[:, :: layer.stride, :: layer.stride].max((-2, -1))
+        case ArgMax():
+            return values[:, 0, 0, :].argmax(1)
+
+
+def _conv2d(layer: Conv2D, values: NDArray) -> NDArray[np.int32]:
+    top, bottom, left, right = layer.padding
+    padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    windows = sliding_window_view(padded, layer.kernel, (1, 2))[:, :: layer.stride, :: layer.stride]
+    frames, rows, columns = windows.shape[:3]
+    flat = windows.transpose(0, 1, 2, 4, 5, 3).reshape(frames * rows * columns, -1)
+    matrix = layer.weights.transpose(2, 3, 1, 0).reshape(-1, len(layer.weights))
+    return _product(flat, matrix).reshape(frames, rows, columns, -1)
+
+
+def _product(values: NDArray, weights: NDArray[np.int8]) -> NDArray[np.int32]:
+    limits = np.iinfo(values.dtype)
+    largest = max(abs(int(limits.min)), int(limits.max)) * len(weights)
+    dtype = np.float32 if largest < 1 << 24 else np.float64
+    return (values.astype(dtype) @ weights.astype(dtype)).astype(np.int32)
