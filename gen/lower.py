@@ -1,0 +1,265 @@
+"""From network and plan to Amaranth: one component for each stage, joined by streams."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
+
+from xnorweave.adder_graph import AdderGraph
+from xnorweave.design import Tap
+from xnorweave.errors import UnsupportedError
+from xnorweave.hw.adder_graph import AdderGraph as AdderGraphUnit
+from xnorweave.hw.argmax import ArgMax
+from xnorweave.hw.conv2d import Conv2D
+from xnorweave.hw.lanes import Packer, Unpacker
+from xnorweave.hw.matrix_vector import MatrixVector
+from xnorweave.hw.maxpool import MaxPool
+from xnorweave.hw.pixel_table import PixelTable
+from xnorweave.hw.sliding_window import SlidingWindow
+from xnorweave.hw.threshold import ThresholdUnit
+from xnorweave.network import Network
+from xnorweave.passes.plan import LayerPlan, Plan, make_plan
+from xnorweave.passes.share import Strategy, share_layer
+from xnorweave.passes.streamline import (
+    ArgMaxStage,
+    ConvStage,
+    DenseStage,
+    PoolStage,
+    Stage,
+    TableStage,
+    streamline,
+)
+
+__all__ = ["Core", "graph_unit", "lower"]
+
+
+class Core(wiring.Component):
+    """A whole network: pixels in, classes (or the last layer's values) out.
+
+    Parameters
+    ----------
+    parts : sequence of (str, Component)
+        Instance names and components in stream order, each with streams ``i`` and ``o``.
+    taps : tuple of Tap
+        Where to watch.
+    input_words : int
+        Transfers per frame at ``i``.
+
+    Attributes
+    ----------
+    tap_streams : dict of str to stream interface
+        Output stream by golden layer, for Amaranth's simulator.
+
+    Members
+    -------
+    i : In(stream.Signature(...))
+        One pixel per transfer, channel 0 lowest.
+    o : Out(stream.Signature(...))
+        The last stage's words.
+    """
+
+    def __init__(self, *, parts: Sequence[tuple[str, wiring.Component]], taps: tuple[Tap, ...], input_words: int):
+        self.parts, self.taps, self.input_words = tuple(parts), taps, input_words
+        by_name = dict(self.parts)
+        self.tap_streams = {tap.layer: by_name[tap.instance].o for tap in taps}
+        first, last = self.parts[0][1], self.parts[-1][1]
+        super().__init__(
+            {
+                "i": In(stream.Signature(len(first.i.payload))),
+                "o": Out(stream.Signature(len(last.o.payload))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        upstream = wiring.flipped(self.i)
+        for name, part in self.parts:
+            m.submodules[name] = part
+            wiring.connect(m, upstream, part.i)
+            upstream = part.o
+        wiring.connect(m, upstream, wiring.flipped(self.o))
+        return m
+
+
+def lower(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None = None) -> Core:
+    """Build the hardware of a network.
+
+    Every adder graph is certified against its weights on the way.
+
+    Raises
+    ------
+    UnsupportedError
+        For a layer or option without hardware.
+    CertificateError
+        Where a graph is not its layer.
+    """
+    plan = plan or make_plan(network)
+    builder = _Builder(network, strategy, plan)
+    stages = streamline(network)
+    if len(stages) != len(plan.layers):
+        raise UnsupportedError(f"the plan has {len(plan.layers)} layers, the network {len(stages)}; plan it again")
+    for stage, layer in zip(stages, plan.layers, strict=True):
+        builder.place(stage, layer)
+    _, height, width = network.input.shape
+    return Core(parts=builder.parts, taps=tuple(builder.taps), input_words=height * width)
+
+
+class _Builder:
+    """Collects components and follows the stream's words from stage to stage."""
+
+    def __init__(self, network: Network, strategy: Strategy, plan: Plan):
+        self.strategy, self.plan = strategy, plan
+        self.parts: list[tuple[str, wiring.Component]] = []
+        self.taps: list[Tap] = []
+        channels, height, width = network.input.shape
+        self.lanes, self.frame_lanes = channels, channels * height * width
+        self.sums: MatrixVector | None = None
+
+    def place(self, stage: Stage, plan: LayerPlan) -> None:
+        match stage:
+            case TableStage():
+                table = PixelTable(table=stage.entries, channels=stage.channels, output_bits=stage.encoding.bits)
+                self.parts.append(("pixel_table", table))
+            case ConvStage():
+                self._conv(stage)
+            case PoolStage():
+                size = stage.input_shape[1:]
+                pool = MaxPool(channels=stage.input_shape[0], size=size, kernel=stage.size, stride=stage.stride)
+                self._add(stage, pool, stage.output_shape)
+            case DenseStage():
+                self._dense(stage, plan)
+            case ArgMaxStage():
+                self._argmax(stage)
+
+    def _add(self, stage: ConvStage | PoolStage, part: wiring.Component, shape: tuple[int, int, int]) -> None:
+        channels, height, width = shape
+        self._tap(
+            part,
+            Tap(
+                layer=stage.layer,
+                instance=_instance(stage.name),
+                channels=channels,
+                lanes=channels,
+                lane_bits=1,
+                signed=False,
+                words=height * width,
+                scale=2,
+                offsets=(-1,) * channels,
+            ),
+        )
+        self.lanes, self.frame_lanes = channels, channels * height * width
+
+    def _tap(self, part: wiring.Component, tap: Tap) -> None:
+        self.parts.append((tap.instance, part))
+        self.taps.append(tap)
+
+    def _conv(self, stage: ConvStage) -> None:
+        graph = share_layer(stage, self.strategy)
+        window = SlidingWindow(
+            word_bits=stage.encoding.bits * stage.input_shape[0],
+            size=stage.input_shape[1:],
+            kernel=stage.weights.shape[2:],
+            stride=stage.stride,
+            padding=stage.padding,
+        )
+        sums = graph_unit(graph, levels_per_register=self.plan.levels_per_register, tag_bits=window.border_bits)
+        threshold = ThresholdUnit(
+            thresholds={
+                border: tuple(t + c for t, c in zip(row, graph.constants, strict=True))
+                for border, row in stage.thresholds.items()
+            },
+            sum_shape=sums.output_shape,
+            border_bits=window.border_bits,
+        )
+        self._add(stage, Conv2D(window=window, graph=sums, threshold=threshold), stage.output_shape)
+
+    def _adapt(self, name: str, lane_bits: int, simd: int) -> None:
+        """Bring the stream from its lanes per word to ``simd``."""
+        words = -(-self.frame_lanes // self.lanes)
+        if simd == self.lanes:
+            return
+        if simd % self.lanes == 0:
+            part = Packer(word_bits=self.lanes * lane_bits, factor=simd // self.lanes, words=words)
+        elif self.lanes % simd == 0:
+            words = -(-self.frame_lanes // simd)
+            part = Unpacker(word_bits=simd * lane_bits, factor=self.lanes // simd, words=words)
+        else:
+            raise UnsupportedError(
+                f"{name}: simd={simd} is neither a multiple nor a divisor of the {self.lanes} lanes before it; "
+                f"nearest: {self.lanes}"
+            )
+        self.parts.append((f"{_instance(name)}_lanes", part))
+
+    def _dense(self, stage: DenseStage, plan: LayerPlan) -> None:
+        outputs, inputs = stage.weights.shape
+        self._adapt(stage.name, stage.encoding.bits, plan.simd)
+        unit = MatrixVector(
+            weights=tuple(_mask(row) for row in stage.weights),
+            inputs=inputs,
+            input_bits=stage.encoding.bits,
+            biases=stage.biases,
+            fires=stage.fires,
+            pe=plan.pe,
+            simd=plan.simd,
+        )
+        self.sums = None if stage.fires else unit
+        self._tap(
+            unit,
+            Tap(
+                layer=stage.layer,
+                instance=_instance(stage.name),
+                channels=outputs,
+                lanes=plan.pe,
+                lane_bits=1 if stage.fires else unit.sum_shape.width,
+                signed=not stage.fires and unit.sum_shape.signed,
+                words=unit.neuron_fold,
+                scale=2 if stage.fires else stage.scale,
+                offsets=(-1,) * outputs if stage.fires else stage.offsets,
+            ),
+        )
+        self.lanes, self.frame_lanes = plan.pe, outputs
+
+    def _argmax(self, stage: ArgMaxStage) -> None:
+        assert self.sums is not None, "Network puts every ArgMax behind a Dense"
+        part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sums.sum_shape)
+        self._tap(
+            part,
+            Tap(
+                layer=stage.layer,
+                instance=_instance(stage.name),
+                channels=1,
+                lanes=1,
+                lane_bits=len(part.o.payload),
+                signed=False,
+                words=1,
+                scale=1,
+                offsets=(0,),
+            ),
+        )
+
+
+def _mask(row: NDArray[np.int8]) -> int:
+    """Weights of one output as a bit mask, input 0 lowest."""
+    return int.from_bytes(np.packbits(row > 0, bitorder="little").tobytes(), "little")
+
+
+def _instance(layer: str) -> str:
+    """Instance name of a layer: prefixed, so that no layer's name is a Verilog keyword."""
+    return f"layer_{layer}"
+
+
+def graph_unit(graph: AdderGraph, *, levels_per_register: int, tag_bits: int = 0) -> AdderGraphUnit:
+    """The component of an adder graph."""
+    return AdderGraphUnit(
+        input_count=graph.inputs,
+        input_bits=graph.input_bits,
+        kernels=graph.kernels,
+        nodes=graph.nodes,
+        outputs=graph.outputs,
+        output_range=graph.output_range,
+        levels_per_register=levels_per_register,
+        tag_bits=tag_bits,
+    )

@@ -1,0 +1,154 @@
+"""Which engine and fold each stage gets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from xnorweave.errors import UnsupportedError
+from xnorweave.network import Network
+from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage, streamline
+
+__all__ = ["LayerPlan", "Plan", "make_plan"]
+
+Engine = Literal["spatial", "folded", "stream"]
+
+_LUTS_PER_LANE = 2.4
+_LUTS_PER_ACCUMULATOR_BIT = 2.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan:
+    """How one stage is built.
+
+    Parameters
+    ----------
+    name : str
+        Layer that starts the stage.
+    engine : {"spatial", "folded", "stream"}
+        Wired for its weights; one matrix-vector unit with weights in memory; no weights at all.
+    interval_cycles : int
+        Cycles from frame to frame when the stage works alone.
+    pe, simd : int
+        Outputs and inputs computed in parallel, of a folded stage; else 0.
+    lanes : int
+        Values per word of the stage's output.
+    """
+
+    name: str
+    engine: Engine
+    interval_cycles: int
+    pe: int = 0
+    simd: int = 0
+    lanes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a network is built.
+
+    Parameters
+    ----------
+    layers : tuple of LayerPlan
+        One for each stage of `streamline`, in order.
+    levels_per_register : int
+        Adders in a row between two registers in spatial layers.
+    """
+
+    layers: tuple[LayerPlan, ...]
+    levels_per_register: int
+
+    @property
+    def interval_cycles(self) -> int:
+        """Cycles from frame to frame: the slowest stage's."""
+        return max(layer.interval_cycles for layer in self.layers)
+
+
+def make_plan(network: Network, *, interval_cycles: int | None = None, levels_per_register: int = 3) -> Plan:
+    """Wire convolutions, and fold dense layers as far as the frame rate allows.
+
+    Parameters
+    ----------
+    network : Network
+        One that `streamline` accepts.
+    interval_cycles : int, optional
+        Most cycles from frame to frame that a dense layer may take; twice the slowest other stage's where absent.
+        A layer that cannot be so fast is unfolded wholly.
+    levels_per_register : int
+        Adders in a row between two registers in spatial layers.
+
+    Raises
+    ------
+    UnsupportedError
+        For a network or an option without hardware.
+    """
+    for what, value in (("levels_per_register", levels_per_register), ("interval_cycles", interval_cycles)):
+        if value is not None and value < 1:
+            raise UnsupportedError(f"{what}={value}: give at least 1")
+    stages = streamline(network)
+    channels, height, width = network.input.shape
+    slowest = max([height * width, *(_window_cycles(s) for s in stages if isinstance(s, (ConvStage, PoolStage)))])
+    target = interval_cycles or 2 * slowest
+    layers: list[LayerPlan] = []
+    lanes = channels
+    for stage in stages:
+        layers.append(_plan_stage(stage, lanes, target))
+        lanes = layers[-1].lanes
+    return Plan(layers=tuple(layers), levels_per_register=levels_per_register)
+
+
+def _window_cycles(stage: ConvStage | PoolStage) -> int:
+    _, height, width = stage.input_shape
+    top, bottom, left, right = stage.padding if isinstance(stage, ConvStage) else (0, 0, 0, 0)
+    return (height + top + bottom) * (width + left + right)
+
+
+def _plan_stage(stage: Stage, lanes: int, target: int) -> LayerPlan:
+    match stage:
+        case TableStage():
+            return LayerPlan(name=stage.name, engine="stream", interval_cycles=stage.pixels, lanes=stage.channels)
+        case ConvStage():
+            return LayerPlan(
+                name=stage.name, engine="spatial", interval_cycles=_window_cycles(stage), lanes=len(stage.weights)
+            )
+        case PoolStage():
+            return LayerPlan(name=stage.name, engine="stream", interval_cycles=_window_cycles(stage), lanes=lanes)
+        case DenseStage():
+            return _fold(stage, lanes, target)
+        case ArgMaxStage():
+            return LayerPlan(name=stage.name, engine="stream", interval_cycles=-(-stage.classes // lanes))
+
+
+def _fold(stage: DenseStage, lanes: int, target: int) -> LayerPlan:
+    """Cheapest fold by estimated LUTs that keeps up with ``target``; the fastest one where none does."""
+    outputs, inputs = stage.weights.shape
+    accumulator_bits = (inputs * (2**stage.encoding.bits - 1)).bit_length() + 1
+    candidates = [
+        (-(-outputs // pe) * -(-inputs // simd), pe, simd)
+        for simd in _simd_choices(lanes, inputs)
+        for pe in _pe_choices(outputs)
+    ]
+    fast = [candidate for candidate in candidates if candidate[0] <= target] or [min(candidates)]
+
+    def cost(candidate: tuple[int, int, int]) -> tuple[float, int]:
+        cycles, pe, simd = candidate
+        luts = _LUTS_PER_LANE * pe * simd * stage.encoding.bits + _LUTS_PER_ACCUMULATOR_BIT * pe * accumulator_bits
+        if simd > lanes:
+            luts += simd * stage.encoding.bits  # registers that join words
+        return luts, cycles
+
+    cycles, pe, simd = min(fast, key=cost)
+    return LayerPlan(name=stage.name, engine="folded", interval_cycles=cycles, pe=pe, simd=simd, lanes=pe)
+
+
+def _simd_choices(lanes: int, inputs: int) -> Iterator[int]:
+    """Widths that a packer or an unpacker reaches from ``lanes``, up to 64."""
+    for factor in range(1, 65):
+        if lanes % factor == 0:
+            yield lanes // factor
+        if factor > 1 and lanes * factor <= min(inputs, 64):
+            yield lanes * factor
+
+
+def _pe_choices(outputs: int) -> list[int]:
+    """Fewest parallel outputs for every fold that there is."""
+    return sorted({-(-outputs // fold) for fold in range(1, outputs + 1)})

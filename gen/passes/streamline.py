@@ -1,0 +1,253 @@
+"""From layers to hardware stages: signed sums and thresholds become unsigned integers on wires.
+
+A wire carries an unsigned ``x`` with ``value = scale * x + offset`` (`Encoding`). For a layer with weights ``w`` let
+``L = sum w * x``. Its signed sum is ``acc = scale * L + offset * sum w`` over the taps on real data, so
+
+    acc >= t   is   L >= ceil((t - offset * sum w) / scale),
+
+and a padded tap, whose value is zero, is exact as ``x = 0`` with ``sum w`` taken without it: only the threshold
+depends on the border.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorweave.errors import UnsupportedError
+from xnorweave.hw.sliding_window import border_classes
+from xnorweave.network import BINARY, ArgMax, Conv2D, Dense, Encoding, MaxPool, Network, Padding, Shape, Threshold
+
+__all__ = [
+    "ArgMaxStage",
+    "ConvStage",
+    "DenseStage",
+    "PoolStage",
+    "Stage",
+    "TableStage",
+    "streamline",
+]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableStage:
+    """Pixel table: entries are the unsigned ``x`` of ``encoding``."""
+
+    name: str
+    layer: str
+    channels: int
+    pixels: int
+    entries: tuple[int, ...]
+    encoding: Encoding
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConvStage:
+    """Convolution and its threshold.
+
+    Parameters
+    ----------
+    name, layer : str
+        The convolution's name, and the layer whose values leave (the threshold's).
+    weights : int8 array [out, in, ky, kx]
+    stride : int
+    padding : Padding
+    input_shape, output_shape : Shape
+    encoding : Encoding
+        Of the inputs.
+    thresholds : dict of int to tuple of int
+        For each border number one threshold on ``L`` per output channel, within reach of ``L`` or one above.
+    """
+
+    name: str
+    layer: str
+    weights: NDArray[np.int8]
+    stride: int
+    padding: Padding
+    input_shape: Shape
+    output_shape: Shape
+    encoding: Encoding
+    thresholds: dict[int, tuple[int, ...]]
+
+    @property
+    def matrix(self) -> NDArray[np.int8]:
+        """Weights as [inputs, outputs]; inputs in the order of a window: row, column, channel."""
+        return np.ascontiguousarray(self.weights.transpose(2, 3, 1, 0).reshape(-1, len(self.weights)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PoolStage:
+    """Max pooling of bits."""
+
+    name: str
+    layer: str
+    size: int
+    stride: int
+    input_shape: Shape
+    output_shape: Shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DenseStage:
+    """Dense layer, with its threshold where it has one.
+
+    A lane with weight +1 adds ``x``, one with -1 its complement ``top - x`` with ``top = 2**bits - 1``.
+
+    Parameters
+    ----------
+    name, layer : str
+        The dense layer's name, and the layer whose values leave.
+    weights : int8 array [out, in]
+        Inputs in stream order: row, column, channel.
+    input_shape : Shape
+    encoding : Encoding
+        Of the inputs.
+    biases : tuple of int
+        Added to each output's sum of lanes.
+    fires : bool
+        Outputs are bits, set where ``bias + sum >= 0``.
+    scale : int
+    offsets : tuple of int
+        Without ``fires``, the signed sum is ``scale * (bias + sum) + offset``.
+    """
+
+    name: str
+    layer: str
+    weights: NDArray[np.int8]
+    input_shape: Shape
+    encoding: Encoding
+    biases: tuple[int, ...]
+    fires: bool
+    scale: int
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArgMaxStage:
+    """Index of the largest of ``classes`` sums."""
+
+    name: str
+    layer: str
+    classes: int
+
+
+Stage = TableStage | ConvStage | PoolStage | DenseStage | ArgMaxStage
+
+
+def streamline(network: Network) -> tuple[Stage, ...]:
+    """Give the hardware stages of a network, in order.
+
+    Preserves outputs bit for bit. Raises UnsupportedError naming the layer where this version has no hardware for it.
+    """
+    stages: list[Stage] = []
+    encoding = network.input.encoding
+    if network.input.table is not None:
+        stages.append(_table(network, encoding))
+    walk = list(network.walk())
+    for index, (layer, before, after) in enumerate(walk):
+        following = walk[index + 1][0] if index + 1 < len(walk) else None
+        threshold = following if isinstance(following, Threshold) else None
+        match layer:
+            case Conv2D():
+                stages.append(_conv(layer, threshold, before, after, encoding))
+            case Dense():
+                stages.append(_dense(layer, threshold, before, encoding))
+            case Threshold():
+                encoding = BINARY
+            case MaxPool():
+                stages.append(
+                    PoolStage(
+                        name=layer.name,
+                        layer=layer.name,
+                        size=layer.size,
+                        stride=layer.stride,
+                        input_shape=before,
+                        output_shape=after,
+                    )
+                )
+            case ArgMax():
+                stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0]))
+    return tuple(stages)
+
+
+def _table(network: Network, encoding: Encoding) -> TableStage:
+    assert network.input.table is not None
+    channels, height, width = network.input.shape
+    entries = tuple((int(v) - encoding.offset) // encoding.scale for v in network.input.table)
+    return TableStage(
+        name="table", layer="", channels=channels, pixels=height * width, entries=entries, encoding=encoding
+    )
+
+
+def _reach(weights: NDArray[np.int8], encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lowest and highest ``L`` of each output for weights [out, ...]."""
+    top = 2**encoding.bits - 1
+    flat = weights.reshape(len(weights), -1)
+    return -top * (flat < 0).sum(1), top * (flat > 0).sum(1)
+
+
+def _conv(layer: Conv2D, threshold: Threshold | None, before: Shape, after: Shape, encoding: Encoding) -> ConvStage:
+    if threshold is None:
+        raise UnsupportedError(
+            f"{layer.name}: a convolution whose sums leave the network has no hardware; put a Threshold behind it"
+        )
+    rows, columns = border_classes(before[1:], layer.kernel, layer.stride, layer.padding)
+    low, high = _reach(layer.weights, encoding)
+    thresholds: dict[int, tuple[int, ...]] = {}
+    for r, (top, bottom) in enumerate(rows.spans):
+        for c, (left, right) in enumerate(columns.spans):
+            real = layer.weights[:, :, top:bottom, left:right].sum((1, 2, 3), dtype=np.int64)
+            exact = -((encoding.offset * real - threshold.thresholds) // encoding.scale)
+            thresholds[r << columns.bits | c] = tuple(int(t) for t in np.clip(exact, low, high + 1))
+    return ConvStage(
+        name=layer.name,
+        layer=threshold.name,
+        weights=layer.weights,
+        stride=layer.stride,
+        padding=layer.padding,
+        input_shape=before,
+        output_shape=after,
+        encoding=encoding,
+        thresholds=thresholds,
+    )
+
+
+def _dense(layer: Dense, threshold: Threshold | None, before: Shape, encoding: Encoding) -> DenseStage:
+    outputs = len(layer.weights)
+    weights = layer.weights.reshape(outputs, *before).transpose(0, 2, 3, 1).reshape(outputs, -1)
+    top = 2**encoding.bits - 1
+    complement = top * (weights < 0).sum(1, dtype=np.int64)
+    constant = encoding.offset * weights.sum(1, dtype=np.int64) - encoding.scale * complement
+    if threshold is not None:
+        exact = -((constant + encoding.scale * complement - threshold.thresholds) // encoding.scale)
+        low, high = _reach(weights, encoding)
+        biases = -(np.clip(exact, low, high + 1) + complement)
+        offsets = np.zeros(outputs, np.int64)
+    else:
+        biases, offsets = _score_biases(layer, constant, encoding)
+    return DenseStage(
+        name=layer.name,
+        layer=threshold.name if threshold is not None else layer.name,
+        weights=weights,
+        input_shape=before,
+        encoding=encoding,
+        biases=tuple(int(b) for b in biases),
+        fires=threshold is not None,
+        scale=encoding.scale,
+        offsets=tuple(int(o) for o in offsets),
+    )
+
+
+def _score_biases(
+    layer: Dense, constant: NDArray[np.int64], encoding: Encoding
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Biases that bring all outputs to one scale and offset, so that the largest wire value is the largest sum."""
+    difference = constant - constant[0]
+    if np.any(difference % encoding.scale):
+        step = math.gcd(*(int(d) for d in difference), encoding.scale)
+        raise UnsupportedError(
+            f"{layer.name}: scores of this input table (step {encoding.scale}) differ by {step}, which no integer "
+            "bias holds; give the table an offset that is a multiple of its step"
+        )
+    return difference // encoding.scale, np.full(len(constant), constant[0])

@@ -1,0 +1,47 @@
+"""Spatial convolution layer: window, shared sums, thresholds."""
+
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from xnorweave.hw.adder_graph import AdderGraph
+from xnorweave.hw.sliding_window import SlidingWindow
+from xnorweave.hw.threshold import ThresholdUnit
+
+__all__ = ["Conv2D"]
+
+
+class Conv2D(wiring.Component):
+    """A whole convolution layer wired for its weights: one output pixel per cycle.
+
+    Latency: the graph's latency + 1 cycles from a window's last pixel. Interval: `SlidingWindow`'s.
+
+    Parameters
+    ----------
+    window : SlidingWindow
+        Its border number travels with the sums.
+    graph : AdderGraph
+        Takes one window; its tag carries the border number.
+    threshold : ThresholdUnit
+        Takes the graph's sums.
+
+    Members
+    -------
+    i : In(stream.Signature(word_bits))
+        One input pixel per transfer, channel 0 lowest.
+    o : Out(stream.Signature(channels))
+        One pixel's activations per transfer, channel 0 in bit 0.
+    """
+
+    def __init__(self, *, window: SlidingWindow, graph: AdderGraph, threshold: ThresholdUnit):
+        self.window, self.graph, self.threshold = window, graph, threshold
+        super().__init__({"i": In(window.i.signature.flip()), "o": Out(threshold.o.signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.window, m.submodules.sums, m.submodules.threshold = self.window, self.graph, self.threshold
+        wiring.connect(m, wiring.flipped(self.i), self.window.i)
+        wiring.connect(m, self.window.o, self.graph.i)
+        wiring.connect(m, self.graph.o, self.threshold.i)
+        wiring.connect(m, self.threshold.o, wiring.flipped(self.o))
+        return m

@@ -1,0 +1,61 @@
+"""A table from pixel value to integer, so that links can carry raw pixels."""
+
+from amaranth import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from xnorweave.hw.stream_register import StreamRegister
+
+__all__ = ["PixelTable"]
+
+
+class PixelTable(wiring.Component):
+    """Look every channel of a pixel up in a table of 256 entries, in logic.
+
+    Latency 1 cycle; interval 1 cycle; holds its output while ``o`` is not ready.
+
+    Parameters
+    ----------
+    table : tuple of int
+        256 unsigned entries of ``output_bits`` bits.
+    channels : int
+        8-bit values per pixel.
+    output_bits : int
+        Width of an entry, in bits.
+
+    Members
+    -------
+    i : In(stream.Signature(8 * channels))
+        One raw pixel per transfer, channel 0 lowest.
+    o : Out(stream.Signature(output_bits * channels))
+        Its table entries.
+
+    Raises
+    ------
+    ValueError
+        If there are not 256 entries, or one is too wide.
+    """
+
+    def __init__(self, *, table: tuple[int, ...], channels: int, output_bits: int):
+        if len(table) != 256 or not all(0 <= entry < 1 << output_bits for entry in table):
+            raise ValueError(f"Table must hold 256 entries of {output_bits!r} bits")
+        self.table, self.channels, self.output_bits = table, channels, output_bits
+        super().__init__({"i": In(stream.Signature(8 * channels)), "o": Out(stream.Signature(output_bits * channels))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.register = register = StreamRegister(word_bits=self.output_bits * self.channels)
+        entries = []
+        for channel in range(self.channels):
+            entries.append(entry := Signal(self.output_bits, name=f"entry{channel}"))
+            with m.Switch(self.i.payload.word_select(channel, 8)):
+                for pixel, value in enumerate(self.table):
+                    with m.Case(pixel):
+                        m.d.comb += entry.eq(value)
+        m.d.comb += [
+            register.i.payload.eq(Cat(entries)),
+            register.i.valid.eq(self.i.valid),
+            self.i.ready.eq(register.i.ready),
+        ]
+        wiring.connect(m, register.o, wiring.flipped(self.o))
+        return m
