@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import CertificateError
 from xnorweave.hw.adder_graph import AdderNode, KernelNode, range_shape
 
-__all__ = ["AdderGraph", "GraphBuilder", "certify", "graph_additions", "graph_adder_bits"]
+__all__ = ["AdderGraph", "GraphBuilder", "certify", "graph_adder_bits", "graph_additions"]
 
 _BLOCK_BYTES = 128 << 20
 
@@ -300,14 +300,13 @@ def _check_outputs(
         )
 
 
-def _check_constants(
-    graph: AdderGraph, constants: NDArray[np.int64], tops: NDArray[np.int64], layer: str
-) -> None:
+def _check_constants(graph: AdderGraph, constants: NDArray[np.int64], tops: NDArray[np.int64], layer: str) -> None:
     for channel, operand in enumerate(graph.outputs):
         found = int(tops[-operand] - constants[-operand] if operand < 0 else constants[operand])
         if found != graph.constants[channel]:
             raise CertificateError(
-                f"{layer}: output {channel} has the constant {found}, not {graph.constants[channel]}; please report this"
+                f"{layer}: output {channel} has the constant {found}, not {graph.constants[channel]}; "
+                "please report this"
             )
 
 

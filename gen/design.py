@@ -20,7 +20,8 @@ class Tap:
     layer : str
         Golden layer whose values the stream carries.
     instance : str
-        Instance name within the core; its ports are ``o__payload``, ``o__valid`` and ``o__ready``.
+        Instance name within the core. The top module has wires ``INSTANCE__o__payload``, ``INSTANCE__o__valid`` and
+        ``INSTANCE__o__ready``.
     channels : int
         Values per pixel.
     lanes, lane_bits : int

@@ -42,7 +42,8 @@ def emit(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None =
     core = lower(network, strategy=strategy, plan=plan)
     title = [
         f"network SHA-256 {network_digest(network)}",
-        f"strategy {strategy}, {plan.levels_per_register} adders between registers, {plan.interval_cycles} cycles a frame",
+        f"strategy {strategy}, {plan.levels_per_register} adders between registers",
+        f"{plan.interval_cycles} cycles a frame",
     ]
     return emit_core(core, title)
 

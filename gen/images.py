@@ -51,7 +51,9 @@ def load_images(path: str | os.PathLike[str], network: Network, limit: int | Non
     frames = as_frames(network, arrays["x"], str(path))
     labels = arrays.get("y")
     if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(frames)):
-        raise DataError(f"{path}: y is {labels.dtype} {list(labels.shape)}, not one class for each of {len(frames)} images")
+        raise DataError(
+            f"{path}: y is {labels.dtype} {list(labels.shape)}, not a class for each of {len(frames)} images"
+        )
     if limit is not None and not 1 <= limit <= len(frames):
         raise DataError(f"{path}: {limit} images asked for, but it holds {len(frames)}; ask for 1 to {len(frames)}")
     stop = len(frames) if limit is None else limit

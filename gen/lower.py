@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from amaranth import Module
+from amaranth import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -81,7 +81,16 @@ class Core(wiring.Component):
             wiring.connect(m, upstream, part.i)
             upstream = part.o
         wiring.connect(m, upstream, wiring.flipped(self.o))
+        self._name_taps(m)
         return m
+
+    def _name_taps(self, m):
+        """Wires of fixed names in the emitted top module, one set for each tap: inner ports' names are Amaranth's."""
+        by_name = dict(self.parts)
+        for tap in self.taps:
+            for member in ("payload", "valid", "ready"):
+                value = Value.cast(getattr(by_name[tap.instance].o, member))
+                m.d.comb += Signal(len(value), name=f"{tap.instance}__o__{member}").eq(value)
 
 
 def lower(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None = None) -> Core:

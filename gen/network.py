@@ -126,7 +126,7 @@ class Conv2D:
         top, bottom, left, right = self.padding
         rows, columns = height + top + bottom - ky, width + left + right - kx
         if rows < 0 or columns < 0:
-            raise NetworkError(f"{self.name}: kernel {ky}x{kx} is larger than its padded input {rows + ky}x{columns + kx}")
+            raise NetworkError(f"{self.name}: kernel {ky}x{kx} exceeds its padded input {rows + ky}x{columns + kx}")
         return int(out), rows // self.stride + 1, columns // self.stride + 1
 
 

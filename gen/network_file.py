@@ -68,6 +68,8 @@ def read_arrays(path: Path, *, kinds: str = "iubU", error: type[Exception] = Net
         Where the file is absent, no zip archive, damaged, too large, or holds anything but plain arrays.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise error(f"{path}: is a folder or a device, not a file; give the .npz file itself")
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             total = sum(entry.file_size for entry in entries)
@@ -79,6 +81,8 @@ def read_arrays(path: Path, *, kinds: str = "iubU", error: type[Exception] = Net
             arrays: dict[str, NDArray] = {}
             for entry in entries:
                 name = entry.filename.removesuffix(".npy")
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise error(f"{path}: {name} is packed by method {entry.compress_type}; write it with NumPy's savez")
                 if name in arrays or name == entry.filename:
                     raise error(f"{path}: entry {entry.filename!r} is repeated or no .npy array; write it with savez")
                 arrays[name] = _read_array(path, name, archive.read(entry), kinds, error)
@@ -102,7 +106,7 @@ def _read_array(path: Path, name: str, data: bytes, kinds: str, error: type[Exce
     if dtype.hasobject or dtype.kind not in kinds:
         raise error(f"{path}: {name} is of dtype {dtype}, which is not allowed here (pickles are never read)")
     body = len(data) - stream.tell()
-    if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != body:
+    if any(type(n) is not int or n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != body:
         raise error(f"{path}: {name} says shape {shape} of {dtype}, but holds {body} bytes; export the file again")
     array = np.frombuffer(data, dtype=dtype, offset=stream.tell())
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
@@ -126,7 +130,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
 
 def _description(arrays: dict[str, NDArray]) -> dict[str, Any]:
     if "network" not in arrays:
-        raise NetworkError("no entry 'network', so this is no xnorweave network; `xnorweave import` reads other formats")
+        raise NetworkError("no entry 'network', so this is no xnorweave network; see `xnorweave import`")
     entry = arrays.pop("network")
     if entry.nbytes > MAX_JSON_BYTES:
         raise NetworkError(f"entry 'network' has {entry.nbytes} bytes, more than {MAX_JSON_BYTES}")

@@ -36,7 +36,8 @@ class AdderNode(NamedTuple):
 
     Operand 0 is the constant zero; operands 1 to ``inputs`` are inputs, then come the kernel nodes, then the adder
     nodes, each in order. Operand ``-k`` is the bitwise complement of operand ``k``, which must be unsigned: with b bits
-    its value is ``2**b - 1 - x``, and it costs nothing in front of a LUT. ``low`` and ``high`` bound the result over all inputs.
+    its value is ``2**b - 1 - x``, and it costs nothing in front of a LUT. ``low`` and ``high``
+    bound the result over all inputs.
     """
 
     lhs: int

@@ -21,8 +21,10 @@ class MatrixVector(wiring.Component):
     ``bias + sum`` for each output. Rows and columns that only fill up a fold add nothing.
 
     ``neuron_fold = ceil(outputs / pe)``, ``synapse_fold = ceil(inputs / simd)``; interval
-    ``neuron_fold * synapse_fold`` cycles a vector; latency 2 cycles from the last word a result needs (4 where the
-    vector is replayed, that is where ``neuron_fold > 1``). Stops as a whole while ``o`` is valid and not ready.
+    ``neuron_fold * synapse_fold`` cycles a vector. Latency from a vector's last word to its first outputs: 2 cycles, or
+    ``synapse_fold + 3`` where the vector is replayed, that is where ``neuron_fold > 1``. Takes nothing in the first
+    cycle after a reset or power-up, in which it reads the first weights. Stops as a whole while ``o`` is valid and not
+    ready.
 
     Parameters
     ----------
@@ -95,20 +97,22 @@ class MatrixVector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        advance, valid = Signal(), Signal()
+        advance, valid, done = Signal(), Signal(), Signal()
         first, last = Signal(reset_less=True), Signal(reset_less=True)
-        words = self._source(m, advance)
-        m.d.comb += advance.eq(self.o.ready | ~self.o.valid)
-        synapse, neuron, weights = self._control(m, words, advance)
-        done = Signal()
+        primed = Signal()
+        m.d.sync += primed.eq(1)
+        m.d.comb += [advance.eq(self.o.ready | ~self.o.valid), self.o.valid.eq(done)]
+        words = self._source(m, advance & primed)
+        taken = Signal()
+        m.d.comb += taken.eq(words.valid & words.ready)
+        synapse, neuron, weights = self._control(m, taken)
         with m.If(advance):
             m.d.sync += [
-                valid.eq(words.valid),
+                valid.eq(taken),
                 first.eq(synapse == 0),
                 last.eq(synapse == self.synapse_fold - 1),
                 done.eq(valid & last),
             ]
-        m.d.comb += self.o.valid.eq(done)
         biases = self._biases(m, neuron, advance)
         results = []
         for k, bias in enumerate(biases):
@@ -122,30 +126,28 @@ class MatrixVector(wiring.Component):
         m.d.comb += self.o.payload.eq(Cat(results))
         return m
 
-    def _source(self, m, advance):
-        """Stream of the vector's words, once for each group of ``pe`` outputs."""
-        words = stream.Signature(self.simd * self.input_bits).create()
+    def _source(self, m, ready):
+        """Stream of the vector's words, once for each group of ``pe`` outputs; taken while ``ready``."""
         if self.neuron_fold > 1:
             m.submodules.replay = replay = Replay(
                 word_bits=self.simd * self.input_bits, words=self.synapse_fold, repeats=self.neuron_fold
             )
             wiring.connect(m, wiring.flipped(self.i), replay.i)
-            m.d.comb += [words.payload.eq(replay.o.payload), words.valid.eq(replay.o.valid)]
-            m.d.comb += replay.o.ready.eq(advance)
+            words = replay.o
         else:
-            m.d.comb += [words.payload.eq(self.i.payload), words.valid.eq(self.i.valid), self.i.ready.eq(advance)]
+            words = self.i
+        m.d.comb += words.ready.eq(ready)
         return words
 
-    def _control(self, m, words, advance):
+    def _control(self, m, taken):
         """Counters, and the weights that belong to the word now at hand: they are read one word ahead."""
         synapse = Signal(range(max(2, self.synapse_fold)))
         neuron = Signal(range(max(2, self.neuron_fold)))
         rows = self._rows()
         address = Signal(range(max(2, len(rows))))
         following = Signal.like(address)
-        step = words.valid & advance
         m.d.comb += following.eq(Mux(address == len(rows) - 1, 0, address + 1))
-        with m.If(step):
+        with m.If(taken):
             m.d.sync += [address.eq(following), synapse.eq(synapse + 1)]
             with m.If(synapse == self.synapse_fold - 1):
                 m.d.sync += [synapse.eq(0), neuron.eq(Mux(neuron == self.neuron_fold - 1, 0, neuron + 1))]
@@ -153,7 +155,7 @@ class MatrixVector(wiring.Component):
             return synapse, neuron, C(rows[0], self.pe * self.simd)
         m.submodules.rom = rom = Memory(shape=self.pe * self.simd, depth=len(rows), init=rows)
         read = rom.read_port()
-        m.d.comb += read.addr.eq(Mux(step, following, address))
+        m.d.comb += read.addr.eq(Mux(taken, following, address))
         return synapse, neuron, read.data
 
     def _rows(self) -> list[int]:

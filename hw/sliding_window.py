@@ -1,5 +1,7 @@
 """Sliding window over a raster stream, from line buffers in block RAM."""
 
+import itertools
+
 from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
@@ -185,7 +187,7 @@ class SlidingWindow(wiring.Component):
         height, width = self.kernel
         columns = [Signal(height * self.word_bits, name=f"column{k}", reset_less=True) for k in range(width - 1)]
         columns.append(Cat(newest))
-        for older, newer in zip(columns[:-1], columns[1:], strict=True):
+        for older, newer in itertools.pairwise(columns):
             with m.If(step):
                 m.d.sync += older.eq(newer)
         taps = [columns[x][y * self.word_bits : (y + 1) * self.word_bits] for y in range(height) for x in range(width)]

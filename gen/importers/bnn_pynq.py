@@ -42,7 +42,9 @@ def _input(convolutional: bool, features: int, where: Path) -> InputSpec:
         return InputSpec(kind="pixels", shape=(3, 32, 32), table=table)
     side = math.isqrt(features)
     if side * side != features:
-        raise NetworkError(f"{where}: fc0_w takes {features} inputs, not a square image; say its shape in a network file")
+        raise NetworkError(
+            f"{where}: fc0_w takes {features} inputs, not a square image; say its shape in a network file"
+        )
     return InputSpec(kind="pixels", shape=(1, side, side), table=np.where(pixel >= 128, 1, -1).astype(np.int16))
 
 

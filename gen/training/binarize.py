@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class _Sign(torch.autograd.Function):
+class _SignOfWeight(torch.autograd.Function):
     """Sign with sign(0) = +1; the gradient passes where the input lies in [-1, 1].
 
     References
@@ -20,7 +20,7 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
         ctx.save_for_backward(value)
-        return torch.where(value >= 0, 1.0, -1.0).to(value.dtype)
+        return _sign(value)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -28,17 +28,40 @@ class _Sign(torch.autograd.Function):
         return gradients[0] * (value.abs() <= 1)
 
 
+class _SignOfActivation(torch.autograd.Function):
+    """Sign with sign(0) = +1; the gradient is that of a parabola on either side of 0, ``2 - 2 |x|`` in [-1, 1].
+
+    References
+    ----------
+    Liu, Wu, Luo, Yang, Liu, Cheng, "Bi-Real Net", ECCV 2018, section 3.3.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        ctx.save_for_backward(value)
+        return _sign(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (value,) = ctx.saved_tensors
+        return gradients[0] * (2.0 - 2.0 * value.abs()).clamp_min(0.0)
+
+
+def _sign(value: Tensor) -> Tensor:
+    return torch.where(value >= 0, 1.0, -1.0).to(value.dtype)
+
+
 def sign(value: Tensor) -> Tensor:
     """Return +1 where ``value >= 0``, else -1, in the shape and type of ``value``."""
-    return _Sign.apply(value)
+    return _SignOfWeight.apply(value)
 
 
 class Sign(nn.Module):
-    """`sign` as a module."""
+    """Sign of activations as a module."""
 
     def forward(self, value: Tensor) -> Tensor:
         """Return the signs, in the shape of ``value``."""
-        return sign(value)
+        return _SignOfActivation.apply(value)
 
 
 class BinaryConv2d(nn.Conv2d):

@@ -35,7 +35,7 @@ _MAX_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSet:
+class LabelledImages:
     """Images with their labels.
 
     Parameters
@@ -70,9 +70,9 @@ class ImageSet:
         """Return the number of images."""
         return self.images.shape[0]
 
-    def part(self, start: int, stop: int) -> ImageSet:
+    def part(self, start: int, stop: int) -> LabelledImages:
         """Return the images ``start`` to ``stop - 1`` and their labels."""
-        return ImageSet(images=self.images[start:stop], labels=self.labels[start:stop])
+        return LabelledImages(images=self.images[start:stop], labels=self.labels[start:stop])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Dataset:
     ----------
     classes : tuple[str, ...]
         Name of each class, in the order of the labels.
-    train, test : ImageSet
+    train, test : LabelledImages
         The official training and test images.
 
     Raises
@@ -93,8 +93,8 @@ class Dataset:
     """
 
     classes: tuple[str, ...]
-    train: ImageSet
-    test: ImageSet
+    train: LabelledImages
+    test: LabelledImages
 
     def __post_init__(self) -> None:
         """Check that every label names a class."""
@@ -172,12 +172,12 @@ def load_fashion_mnist(folder: Path = FASHION_MNIST_FOLDER) -> Dataset:
     )
 
 
-def _read_part(folder: Path, prefix: str, count: int) -> ImageSet:
+def _read_part(folder: Path, prefix: str, count: int) -> LabelledImages:
     image_path = folder / f"{prefix}-images-idx3-ubyte.gz"
     images = read_idx(image_path)
     if images.shape != (count, 28, 28):
         raise DataError(f"{image_path}: images {list(images.shape)}; expected [{count}, 28, 28] of Fashion-MNIST")
-    return ImageSet(images=images[:, np.newaxis], labels=read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz"))
+    return LabelledImages(images=images[:, np.newaxis], labels=read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz"))
 
 
 def _decompress(path: Path) -> bytes:

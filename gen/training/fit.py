@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from xnorweave.errors import TrainingError
 from xnorweave.training.augment import augment
 from xnorweave.training.binarize import clip_weights
-from xnorweave.training.datasets import ImageSet
+from xnorweave.training.datasets import LabelledImages
 from xnorweave.training.models import BinaryNetwork
 from xnorweave.training.recipe import FitRecipe, Recipe
 
 _EVALUATION_BATCH = 1000
+_NORM_IMAGES = 12_800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class FitResult:
         With the weights of the best epoch, in evaluation mode.
     best_epoch : int
         Counted from 1.
+    norms_estimated : bool
+        Whether its batch norm statistics are those of `estimate_norms`, not the running ones of the training.
     validation_correct, validation_images : int
         Of the best epoch.
     seconds : float
@@ -43,6 +46,7 @@ class FitResult:
 
     model: BinaryNetwork
     best_epoch: int
+    norms_estimated: bool
     validation_correct: int
     validation_images: int
     seconds: float
@@ -55,7 +59,7 @@ class Trainer:
     ----------
     recipe : Recipe
         What to train and how.
-    images : ImageSet
+    images : LabelledImages
         The official training images; the recipe's last ``validation_images`` are held out.
     checkpoint : Path or None
         File that is written after every epoch.
@@ -71,7 +75,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        images: ImageSet,
+        images: LabelledImages,
         *,
         checkpoint: Path | None = None,
         progress: Callable[[str], None] = lambda line: None,
@@ -114,11 +118,20 @@ class Trainer:
                 f"{correct:.4f} validation {validation_correct / len(self._validation):.4f} best "
                 f"{self._best_correct / len(self._validation):.4f} ({self._seconds:.0f} s)"
             )
-        self._model.load_state_dict(self._best_state)
+        return self._finish(images)
+
+    def _finish(self, images: Tensor) -> FitResult:
+        """Return the best epoch, or the last with its batch norm statistics estimated anew if that is better."""
+        estimate_norms(self._model, images[:_NORM_IMAGES], self._recipe.fit.batch)
+        validation_correct = count_correct(self._model, self._validation)
+        estimated = validation_correct > self._best_correct
+        if not estimated:
+            self._model.load_state_dict(self._best_state)
         return FitResult(
             model=self._model.eval(),
-            best_epoch=self._best_epoch,
-            validation_correct=self._best_correct,
+            best_epoch=self._epoch if estimated else self._best_epoch,
+            norms_estimated=estimated,
+            validation_correct=max(validation_correct, self._best_correct),
             validation_images=len(self._validation),
             seconds=self._seconds,
         )
@@ -179,7 +192,35 @@ def cosine_learning_rate(fit: FitRecipe, step: int, steps_per_epoch: int) -> flo
     return float(fit.learning_rate * 0.5 * (1.0 + np.cos(np.pi * share)))
 
 
-def predict(model: BinaryNetwork, images: ImageSet) -> np.ndarray:
+def estimate_norms(model: BinaryNetwork, images: Tensor, batch: int) -> None:
+    """Set every batch norm's statistics to the mean over batches of ``images``, with the weights as they are.
+
+    The running statistics of the training average over weights that still flip, which binary sums feel strongly.
+
+    Parameters
+    ----------
+    model : BinaryNetwork
+        Changed in place; left in evaluation mode.
+    images : Tensor of uint8, shape [count, channels, height, width]
+        Training images.
+    batch : int
+        Images at a time; a rest that does not fill a batch is left out.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # PyTorch's spelling of a plain average
+    model.train()
+    with torch.no_grad():
+        for start in range(0, len(images) - batch + 1, batch):
+            model(images[start : start + batch])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def predict(model: BinaryNetwork, images: LabelledImages) -> np.ndarray:
     """Return the class of every image, uint8 [count], the lowest where scores tie; leaves evaluation mode on."""
     model.eval()
     pixels, _ = _tensors(images)
@@ -188,7 +229,7 @@ def predict(model: BinaryNetwork, images: ImageSet) -> np.ndarray:
     return torch.cat(parts).to(torch.uint8).numpy()
 
 
-def count_correct(model: BinaryNetwork, images: ImageSet) -> int:
+def count_correct(model: BinaryNetwork, images: LabelledImages) -> int:
     """Return how many images the model classifies right."""
     return int((predict(model, images) == images.labels).sum())
 
@@ -223,5 +264,5 @@ def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
     return state
 
 
-def _tensors(images: ImageSet) -> tuple[Tensor, Tensor]:
+def _tensors(images: LabelledImages) -> tuple[Tensor, Tensor]:
     return torch.tensor(images.images), torch.tensor(images.labels, dtype=torch.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from xnorweave.training.binarize import BinaryConv2d, BinaryDense, Sign
@@ -44,8 +45,10 @@ class BinaryNetwork(nn.Module):
         self.layers = nn.Sequential()
         for name, layer in layers.items():
             self.layers.add_module(name, layer)
+        # Channels innermost in memory: twice as fast on a CPU, the same numbers.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores, [count, classes], whole numbers, of images [count, c, y, x] of uint8."""
         pixels = images.bitwise_right_shift(self.recipe.pixel_shift_bits)
-        return self.layers(pixels.to(next(self.parameters()).dtype))
+        return self.layers(pixels.to(next(self.parameters()).dtype).contiguous(memory_format=torch.channels_last))

@@ -60,8 +60,9 @@ class ModelRecipe:
     def feature_shape(self) -> tuple[int, int, int]:
         """Return channels, height, width after the convolution stages."""
         channels, height, width = self.image_shape
-        for channels in self.convolutions:
+        for outputs in self.convolutions:
             height, width = ((side - self.kernel + 1) // self.pool for side in (height, width))
+            channels = outputs
         return channels, height, width
 
 
@@ -100,8 +101,8 @@ class FitRecipe:
     seed: int = 1
     validation_images: int = 5000
     shift_pixels: int = 0
-    flip: bool = True
-    temperature: float = 8.0
+    flip: bool = False
+    temperature: float = 16.0
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,205 @@
+"""From a core to a board's bitstream."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xnorweave.boards.catalogue import Board
+from xnorweave.boards.mapping import CellCounts, CoreSynthesis, link_core, synthesize_core
+from xnorweave.boards.placement import Placement, check_fits, check_placed, place, read_report
+from xnorweave.boards.tools import PlaceTools, find_place_tools, tool_versions
+from xnorweave.boards.top import BoardPlan, BoardTop, plan_board
+from xnorweave.design import Design
+from xnorweave.processes import run_tool
+
+__all__ = ["CoreSynthesis", "Progress", "Synthesis", "synthesize", "synthesize_core"]
+
+Progress = Callable[[str, float | None], None]
+
+_TOP = "top"
+_CONSTRAINTS = (".pcf", ".lpf")
+_BITSTREAMS = {"ice40": "top.bin", "ecp5": "top.bit"}
+# Lines of nextpnr's log that begin a stage, what to call it, and the share of the whole run that lies before it.
+_STAGES = (
+    (re.compile(r"Info: Packing"), "packing", 0.4),
+    (re.compile(r"Info: Running .*placer|Info: Creating initial analytic"), "placing", 0.45),
+    (re.compile(r"Info: (Setting up routing|Routing|Running router)"), "routing", 0.7),
+    (re.compile(r"Info: Critical path report"), "analysing timing", 0.95),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """A finished bitstream and what it takes of its board; fields as ``synthesis`` of ``report.json``.
+
+    Parameters
+    ----------
+    board, device : str
+        Names of the board and its chip.
+    luts, luts_available : int
+        Places of a four-input LUT with its flip-flop, after place and route, and on the chip.
+    flip_flops : int
+        After mapping.
+    block_rams, block_rams_available : int
+        After place and route, and on the chip.
+    fmax_mhz, clock_mhz : float
+        Fastest clock of the routed design, and the clock that the board gives it.
+    baud : int
+        Of the serial link.
+    bitstream : str
+        File name in the build folder.
+    tools : dict of str to str
+        Versions of the tools, by name.
+    """
+
+    board: str
+    device: str
+    luts: int
+    luts_available: int
+    flip_flops: int
+    block_rams: int
+    block_rams_available: int
+    fmax_mhz: float
+    clock_mhz: float
+    baud: int
+    bitstream: str
+    tools: dict[str, str]
+
+
+def synthesize(
+    design: Design,
+    board: Board,
+    folder: Path,
+    *,
+    seed: int = 1,
+    clock_mhz: float | None = None,
+    progress: Progress | None = None,
+    timeout_s: float = 7200,
+    core: CoreSynthesis | None = None,
+) -> Synthesis:
+    """Map, place, route and pack a core with its serial link for a board.
+
+    The same design, board, seed, clock and tools give the same bitstream. ``folder`` also gets the tools' logs,
+    the constraints and the mapped core (``core_netlist.v``), which is what the bitstream holds.
+
+    Parameters
+    ----------
+    design : Design
+        The core.
+    board : Board
+        Where it goes.
+    folder : Path
+        Where to work; must exist. Existing files of ours are overwritten.
+    seed : int
+        Of placement.
+    clock_mhz : float, optional
+        A clock made by the chip's PLL; the board's own if not given.
+    progress : callable, optional
+        Called with the stage's name and the share of the work that is done, where it is known.
+    timeout_s : float
+        Longest run of each tool, in seconds.
+    core : CoreSynthesis, optional
+        The mapped core, where `synthesize_core` has made it in ``folder`` already.
+
+    Raises
+    ------
+    DoesNotFitError
+        If the board has too little, or the clock is missed; names boards that would do.
+    ToolchainError
+        If a tool is missing, fails, or takes too long.
+    DeviceError
+        If the board has no serial port, or its chip cannot make the clock.
+    """
+    tell: Progress = progress if progress is not None else _silent
+    board_plan = plan_board(board, clock_mhz)
+    tools, versions = find_place_tools(board.family), tool_versions(board.family)
+    if core is None:
+        tell("mapping", 0.0)
+        core = synthesize_core(design, board.family, folder, timeout_s=timeout_s)
+    check_fits(core.cells, board)
+    tell("linking", 0.3)
+    files = board.platform().prepare(BoardTop(design, board_plan), _TOP, emit_src=False).files
+    cells = link_core(core, design, files[f"{_TOP}.il"], folder, timeout_s=timeout_s)
+    check_fits(cells, board)
+    placement = _place_and_pack(files, tools, board, cells, folder, seed, board_plan.clock_mhz, timeout_s, tell)
+    tell("done", 1.0)
+    return _result(board_plan, placement, cells, versions)
+
+
+def _silent(stage: str, share: float | None) -> None:
+    pass
+
+
+def _place_and_pack(
+    files: dict[str, str],
+    tools: PlaceTools,
+    board: Board,
+    cells: CellCounts,
+    folder: Path,
+    seed: int,
+    clock_mhz: float,
+    timeout_s: float,
+    tell: Progress,
+) -> Placement:
+    """Run nextpnr and the packer with the arguments that the board's platform gives them."""
+    for name, text in files.items():
+        if name.endswith(_CONSTRAINTS):
+            (folder / name).write_text(text, encoding="utf-8")
+    commands: list[list[str]] = json.loads(files[f"build_{_TOP}.json"])["commands"]
+    nextpnr_argv = [argument for argument in commands[1][1:] if argument != "--quiet"]
+    place(
+        nextpnr_argv,
+        tools,
+        board,
+        cells,
+        folder,
+        seed=seed,
+        timeout_s=timeout_s,
+        on_line=_stage_teller(tell),
+    )
+    placement = read_report(folder / "nextpnr.json", board, clock_mhz)
+    check_placed(placement, board, clock_mhz)
+    tell("packing the bitstream", 0.97)
+    packer_argv = commands[2]
+    run_tool(
+        [*tools.packer, *packer_argv[1:]],
+        folder=folder,
+        log="pack.log",
+        timeout_s=timeout_s,
+        tool=packer_argv[0],
+        remedy=tools.remedy,
+    )
+    return placement
+
+
+def _stage_teller(tell: Progress) -> Callable[[str], None]:
+    """Turn lines of nextpnr's log into stages, each told once."""
+    left = list(_STAGES)
+
+    def on_line(line: str) -> None:
+        for index, (pattern, stage, share) in enumerate(left):
+            if pattern.match(line):
+                del left[: index + 1]
+                tell(stage, share)
+                return
+
+    return on_line
+
+
+def _result(plan: BoardPlan, placement: Placement, cells: CellCounts, versions: dict[str, str]) -> Synthesis:
+    return Synthesis(
+        board=plan.board.name,
+        device=plan.board.device,
+        luts=placement.luts,
+        luts_available=placement.luts_available,
+        flip_flops=cells.flip_flops,
+        block_rams=placement.block_rams,
+        block_rams_available=placement.block_rams_available,
+        fmax_mhz=placement.fmax_mhz,
+        clock_mhz=plan.clock_mhz,
+        baud=plan.baud,
+        bitstream=_BITSTREAMS[plan.board.family],
+        tools=versions,
+    )

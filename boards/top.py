@@ -1,0 +1,171 @@
+"""A whole board: the core, its serial link, its clock and its LEDs."""
+
+# Amaranth's members and contexts carry no types.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
+
+import math
+from dataclasses import dataclass
+
+from amaranth.build import ResourceError
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, ResetSignal
+from amaranth.lib import io
+from amaranth.lib.wiring import connect
+
+from xnorweave.boards.catalogue import Board, Platform, boards_that_fit
+from xnorweave.boards.link import Link
+from xnorweave.boards.pll import ClockGenerator, Pll, find_pll
+from xnorweave.design import TOP_MODULE, Design
+from xnorweave.errors import DeviceError
+from xnorweave.hw.uart import UartReceiver, UartTransmitter
+
+__all__ = ["FRAME_TIMEOUT_S", "BoardPlan", "BoardTop", "link_baud", "plan_board"]
+
+FRAME_TIMEOUT_S = 50e-3
+_CORE_RESET_S = 8e-6
+_BAUD_RATES = (1_000_000, 921_600, 460_800, 230_400, 115_200, 57_600, 38_400, 19_200, 9_600)
+_BAUD_TOLERANCE = 0.02
+_MINIMUM_DIVISOR = 8
+
+
+def link_baud(board: Board, clock_mhz: float | None = None) -> int:
+    """Baud rate of the serial link: 1 Mbaud, or the highest standard rate below that the clock divides to within 2 %.
+
+    Parameters
+    ----------
+    board : Board
+        Whose clock.
+    clock_mhz : float, optional
+        Clock of the core, where it is not the board's own.
+
+    Raises
+    ------
+    DeviceError
+        If no rate is near enough.
+    """
+    clock_hz = (board.clock_mhz if clock_mhz is None else clock_mhz) * 1e6
+    for baud in _BAUD_RATES:
+        divisor = round(clock_hz / baud)
+        if divisor >= _MINIMUM_DIVISOR and abs(clock_hz / divisor - baud) <= _BAUD_TOLERANCE * baud:
+            return baud
+    raise DeviceError(f"{board.name}: no baud rate divides the clock of {clock_hz / 1e6:g} MHz; use a faster clock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardPlan:
+    """Clock and link of a board.
+
+    Parameters
+    ----------
+    board : Board
+        Which.
+    pll : Pll or None
+        What makes the clock; None for the board's own.
+    clock_mhz : float
+        The clock that the core really gets.
+    baud : int
+        Of the link.
+    """
+
+    board: Board
+    pll: Pll | None
+    clock_mhz: float
+    baud: int
+
+
+def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
+    """Choose the PLL's dividers and the link's rate.
+
+    Parameters
+    ----------
+    board : Board
+        Which.
+    clock_mhz : float, optional
+        Clock of the core; the board's own if not given.
+
+    Raises
+    ------
+    DeviceError
+        If the board has no serial port, or its chip cannot make the clock.
+    """
+    if not board.has_uart:
+        others = ", ".join(each.name for each in boards_that_fit(luts=board.luts, block_ram_bits=0, headroom=1)[:3])
+        raise DeviceError(f"{board.name}: no serial port to reach the core by; boards that have one: {others}")
+    own_clock = clock_mhz is None or math.isclose(clock_mhz, board.clock_mhz)
+    pll = None if own_clock else find_pll(board, clock_mhz)
+    got_mhz = board.clock_mhz if pll is None else pll.output_mhz
+    return BoardPlan(board=board, pll=pll, clock_mhz=got_mhz, baud=link_baud(board, got_mhz))
+
+
+class BoardTop(Elaboratable):
+    """A core on a board, reached through the board's serial port.
+
+    The byte protocol is that of `xnorweave.boards.link.Link`, 8N1. The board's LEDs, as far as there are any, show
+    the last answer, bit 0 on LED 0.
+
+    Parameters
+    ----------
+    design : Design
+        The core; its Verilog is linked in by `xnorweave.boards.toolchain`.
+    plan : BoardPlan
+        Where it goes, from `plan_board`.
+    """
+
+    def __init__(self, design: Design, plan: BoardPlan) -> None:
+        self._design = design
+        self._plan = plan
+
+    def elaborate(self, platform: Platform) -> Module:
+        """Connect pins, UART, link and core."""
+        m = Module()
+        clock_hz = self._plan.clock_mhz * 1e6
+        if self._plan.pll is not None:
+            m.domains += ClockDomain("sync")
+            m.submodules.clock = ClockGenerator(self._plan.board, self._plan.pll)
+        m.submodules.link = link = Link(
+            input_bits=self._design.input_bits,
+            output_bits=self._design.output_bits,
+            input_words=self._design.input_words,
+            timeout_cycles=math.ceil(FRAME_TIMEOUT_S * clock_hz),
+            reset_cycles=math.ceil(_CORE_RESET_S * clock_hz),
+        )
+        self._add_core(m, link)
+        self._add_uart(m, platform, link, round(clock_hz / self._plan.baud))
+        self._add_leds(m, platform, link)
+        return m
+
+    def _add_core(self, m: Module, link: Link) -> None:
+        m.submodules.core = Instance(
+            TOP_MODULE,
+            i_clk=ClockSignal(),
+            i_rst=ResetSignal(allow_reset_less=True) | link.core_reset,
+            i_i__payload=link.core_i.payload,
+            i_i__valid=link.core_i.valid,
+            o_i__ready=link.core_i.ready,
+            o_o__payload=link.core_o.payload,
+            o_o__valid=link.core_o.valid,
+            i_o__ready=link.core_o.ready,
+        )
+
+    def _add_uart(self, m: Module, platform: Platform, link: Link, divisor: int) -> None:
+        pins = platform.request("uart", 0, dir="-")
+        m.submodules.rx_pin = rx_pin = io.Buffer("i", pins.rx)
+        m.submodules.tx_pin = tx_pin = io.Buffer("o", pins.tx)
+        m.submodules.receiver = receiver = UartReceiver(divisor=divisor)
+        m.submodules.transmitter = transmitter = UartTransmitter(divisor=divisor)
+        connect(m, receiver.o, link.rx)
+        connect(m, link.tx, transmitter.i)
+        m.d.comb += [
+            receiver.rx.eq(rx_pin.i),
+            tx_pin.o.eq(transmitter.tx),
+            link.lost.eq(receiver.framing_error | receiver.overrun),
+        ]
+
+    def _add_leds(self, m: Module, platform: Platform, link: Link) -> None:
+        """Show as many bits of the answer as there are LEDs whose pins are free."""
+        for bit in range(self._design.output_bits):
+            try:
+                port = platform.request("led", bit, dir="-")
+            except ResourceError:
+                return
+            m.submodules[f"led_{bit}_pin"] = led = io.Buffer("o", port)
+            m.d.comb += led.o.eq(link.result[bit])

@@ -1,0 +1,152 @@
+"""A build folder that is either whole or not there.
+
+A build is written to a hidden sibling, ``.NAME.building``, and renamed when it is complete. An exclusive lock on
+``.NAME.lock`` keeps two builds of one folder apart; the lock goes with the process, so a killed build never blocks
+the next one, which also clears away what it left.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xnorweave.errors import XnorweaveError
+
+__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder"]
+
+REPORT_FORMAT = "xnorweave-report/1"
+_MAX_REPORT_BYTES = 16 << 20
+
+
+class BuildFolderError(XnorweaveError):
+    """A build folder cannot be written, or what is there must not be replaced."""
+
+
+@contextmanager
+def build_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a folder to write to, which takes the place of ``path`` when the block ends without an error.
+
+    On an error or an interrupt the new folder is removed, and an older build at ``path`` stays as it was.
+
+    Parameters
+    ----------
+    path : Path
+        Where the build is to be. Parent folders are made.
+    force : bool
+        Replace a folder there even if it is no build of ours. A file or a link is never replaced.
+
+    Raises
+    ------
+    BuildFolderError
+        Where ``path`` holds something else than a build, is being built already, or cannot be written.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 -- resolve() would follow a link at the path itself
+    try:
+        _check_replaceable(path, force)
+    except OSError as e:
+        raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
+    working, old, lock = (path.with_name(f".{path.name}.{suffix}") for suffix in ("building", "old", "lock"))
+    with _locked(path, lock):
+        try:
+            _prepare(path, working, old)
+            yield working
+            _check_replaceable(path, force)
+            _put_in_place(path, working, old)
+        except BaseException:
+            shutil.rmtree(working, ignore_errors=True)
+            raise
+
+
+def _check_replaceable(path: Path, force: bool) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise BuildFolderError(f"{path}: is a file or a link, not a folder; choose another path")
+    here, home = Path.cwd(), Path.home()
+    if path in (here, *here.parents, home, *home.parents):
+        raise BuildFolderError(f"{path}: would be replaced as a whole; give a folder of its own, such as build/demo")
+    if not force and path.is_dir() and not _is_build(path):
+        raise BuildFolderError(f"{path}: holds files, but no build (no report.json of ours); choose another path")
+
+
+def _is_build(path: Path) -> bool:
+    try:
+        if not any(path.iterdir()):
+            return True
+        report = path / "report.json"
+        if not report.is_file() or report.stat().st_size > _MAX_REPORT_BYTES:
+            return False
+        content = json.loads(report.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("format") == REPORT_FORMAT
+
+
+@contextmanager
+def _locked(path: Path, lock: Path) -> Iterator[None]:
+    """Hold the lock file; it goes with us, and does no harm where it outlives a killed build."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _open_locked(path, lock)
+        while not _same(descriptor, lock):
+            os.close(descriptor)
+            descriptor = _open_locked(path, lock)
+    except OSError as e:
+        raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, lock: Path) -> int:
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(descriptor)
+        if e.errno in (errno.EAGAIN, errno.EACCES):
+            raise BuildFolderError(f"{path}: another build is writing it; wait for it, or choose another path") from e
+        raise
+    return descriptor
+
+
+def _same(descriptor: int, lock: Path) -> bool:
+    """Whether the file locked still has the name: the build that held it may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), lock.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _prepare(path: Path, working: Path, old: Path) -> None:
+    """Make the working folder, and clear away what a killed build left."""
+    try:
+        if old.is_dir() and not path.exists():
+            old.rename(path)
+        for left in (old, working):
+            if left.is_dir():
+                shutil.rmtree(left)
+        working.mkdir()
+    except OSError as e:
+        raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
+
+
+def _put_in_place(path: Path, working: Path, old: Path) -> None:
+    try:
+        replaced = path.is_dir()
+        if replaced:
+            path.rename(old)
+        try:
+            working.rename(path)
+        except BaseException:
+            if replaced:
+                old.rename(path)
+            raise
+        if replaced:
+            shutil.rmtree(old)
+    except OSError as e:
+        raise BuildFolderError(f"{path}: cannot be put in place ({e.strerror}); choose another path") from e

@@ -1,0 +1,273 @@
+"""Command line: words to commands, results to tables or JSON, errors to one line and an exit code.
+
+Exit codes: 0 done; 1 an error that a user can mend; 2 wrong usage; 130 interrupted; 141 nobody reads the output.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from xnorweave import __version__, commands, tables
+from xnorweave.commands import Report
+from xnorweave.console import Stages, live_stages, print_error, print_json, result_console, stdout_kept_clean
+from xnorweave.errors import ToolchainError, XnorweaveError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="xnorweave",
+    help="Trained binarized neural networks to small, proven FPGA hardware.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Strategy(StrEnum):
+    """How results are shared."""
+
+    none = "none"
+    kernel = "kernel"
+    graph = "graph"
+    auto = "auto"
+
+
+class Simulator(StrEnum):
+    """What runs the design."""
+
+    golden = "golden"
+    amaranth = "amaranth"
+    icarus = "icarus"
+    verilator = "verilator"
+
+
+Net = Annotated[str, typer.Argument(metavar="NET", help="A shipped network, such as fashion_mnist, or a file.")]
+Board = Annotated[str, typer.Option("--board", "-b", metavar="B", help="A board of `xnorweave boards`.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; an older build is replaced.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace DIR even if it is no build of ours.")]
+Sharing = Annotated[Strategy, typer.Option("--strategy", help="How results are shared.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="D.npz", help="Images x and labels y; default: those shipped.")
+]
+Images = Annotated[int | None, typer.Option("--images", min=1, metavar="N", help="How many of the images to simulate.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of what is random.")]
+Share = Annotated[float, typer.Option(min=0.0, max=0.95, help="Share of cycles in which the stream rests.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command came to: a document to show, how to show it, and an error to end with after that."""
+
+    report: Report
+    json: bool
+    error: XnorweaveError | None = None
+
+
+def _outcome(
+    work: Callable[[Stages], Report], json: bool, check: Callable[[Report], XnorweaveError | None] | None = None
+) -> Outcome:
+    with stdout_kept_clean(), live_stages() as stages:
+        report = work(stages)
+    return Outcome(report=report, json=json, error=check(report) if check else None)
+
+
+@app.command()
+def inspect(net: Net, json: Json = False) -> Outcome:
+    """Show a network's layers, shapes and weights."""
+    return _outcome(lambda _: commands.inspect(commands.find_network(net).network), json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A network file of any kind known.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="NET.npz", help="File to write.")],
+    json: Json = False,
+) -> Outcome:
+    """Read another tool's network and write it as a network file of ours."""
+    return _outcome(lambda _: commands.import_(commands.find_network(file).network, output), json)
+
+
+@app.command()
+def share(net: Net, strategy: Sharing = Strategy.auto, json: Json = False) -> Outcome:
+    """Count the kernels and additions of each layer, shared and unshared."""
+
+    def work(stages: Stages) -> Report:
+        network = commands.find_network(net).network
+        stages.start(f"sharing results of {network.name}")
+        return commands.share(network, strategy.value)
+
+    return _outcome(work, json)
+
+
+@app.command()
+def generate(
+    net: Net, output: Output, strategy: Sharing = Strategy.kernel, force: Force = False, json: Json = False
+) -> Outcome:
+    """Write the Verilog of a network's core."""
+
+    def work(stages: Stages) -> Report:
+        network = commands.find_network(net).network
+        return commands.generate(network, output, strategy=strategy.value, force=force, stages=stages)
+
+    return _outcome(work, json)
+
+
+@app.command()
+def simulate(
+    net: Net,
+    simulator: Annotated[Simulator, typer.Option("--simulator", help="What runs the design.")] = Simulator.golden,
+    data: Data = None,
+    images: Images = None,
+    strategy: Sharing = Strategy.kernel,
+    taps: Annotated[bool, typer.Option("--taps", help="Compare every layer, and name the first that differs.")] = False,
+    idle: Share = 0.0,
+    stall: Share = 0.0,
+    seed: Seed = 0,
+    json: Json = False,
+) -> Outcome:
+    """Run images through the design, and compare with the golden model."""
+
+    def work(stages: Stages) -> Report:
+        source = commands.find_network(net)
+        frames = commands.find_images(source, data, images)
+        run = commands.SimulationOptions(
+            simulator=simulator.value, strategy=strategy.value, taps=taps, idle=idle, stall=stall, seed=seed
+        )
+        return commands.simulate(source.network, frames, run, stages)
+
+    return _outcome(work, json, commands.mismatch_error)
+
+
+@app.command()
+def synth(
+    net: Net,
+    board: Board,
+    output: Output,
+    strategy: Sharing = Strategy.kernel,
+    seed: Seed = 1,
+    force: Force = False,
+    json: Json = False,
+) -> Outcome:
+    """Synthesize, place and route for a board, without simulating."""
+
+    def work(stages: Stages) -> Report:
+        network = commands.find_network(net).network
+        run = commands.BuildOptions(board=board, strategy=strategy.value, seed=seed, force=force)
+        return commands.synth(network, output, run, stages)
+
+    return _outcome(work, json)
+
+
+@app.command()
+def build(
+    net: Net,
+    board: Board,
+    output: Output,
+    data: Data = None,
+    images: Images = None,
+    simulator: Annotated[Simulator | None, typer.Option("--simulator", help="Default: the fastest here.")] = None,
+    strategy: Sharing = Strategy.kernel,
+    seed: Seed = 1,
+    force: Force = False,
+    json: Json = False,
+) -> Outcome:
+    """Do all of it: share, generate, simulate against the golden model, synthesize, report."""
+
+    def work(stages: Stages) -> Report:
+        source = commands.find_network(net)
+        frames = commands.find_images(source, data)
+        run = commands.BuildOptions(board=board, strategy=strategy.value, seed=seed, force=force)
+        chosen = None if simulator is None else simulator.value
+        return commands.build(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
+
+    return _outcome(work, json)
+
+
+@app.command()
+def plan(net: Net, board: Board, json: Json = False) -> Outcome:
+    """Show each layer's engine and interval, without synthesizing."""
+    return _outcome(lambda _: commands.plan(commands.find_network(net).network, board), json)
+
+
+@app.command()
+def boards(json: Json = False) -> Outcome:
+    """List the boards."""
+    return _outcome(lambda _: commands.boards(), json)
+
+
+@app.command()
+def doctor(json: Json = False) -> Outcome:
+    """Look for the tools that builds and simulations need."""
+
+    def check(report: Report) -> XnorweaveError | None:
+        missing = [tool for tool in report["tools"] if tool["required"] and tool["version"] is None]
+        if not missing:
+            return None
+        return ToolchainError("; ".join(f"{tool['name']}: missing; remedy: {tool['remedy']}" for tool in missing))
+
+    return _outcome(lambda _: commands.doctor(), json, check)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"xnorweave {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _show(outcome: Outcome) -> int:
+    if outcome.json:
+        print_json(outcome.report)
+    else:
+        tables.show(outcome.report, result_console())
+    if outcome.error is not None:
+        raise outcome.error
+    return 0
+
+
+def _end_on_sigterm(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(143)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. Anything that is no `XnorweaveError` is a bug and keeps its traceback."""
+    signal.signal(signal.SIGTERM, _end_on_sigterm)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        outcome = typer.main.get_command(app).main(
+            arguments or ["--help"], prog_name="xnorweave", standalone_mode=False
+        )
+        code = _show(outcome) if isinstance(outcome, Outcome) else int(outcome or 0) or (0 if arguments else 2)
+        sys.stdout.flush()
+        return code
+    except XnorweaveError as e:
+        print_error(str(e))
+        return e.exit_code
+    except TyperException as e:
+        print_error(f"{e.format_message()} See `xnorweave --help`, or that of the command.")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

@@ -1,0 +1,101 @@
+"""Seeded random networks of every layer kind, for property tests."""
+
+import numpy as np
+
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Shape, Threshold
+
+__all__ = ["random_frames", "random_network"]
+
+
+def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_channels: int = 5) -> Network:
+    """Draw a small network: 1 to 3 convolutions or poolings, 0 to 2 dense layers, any input kind.
+
+    Thresholds are drawn from the middle of what each sum can reach, so that activations differ, with a few channels
+    that are always or never on.
+    """
+    spec = _input(rng, largest_side, largest_channels)
+    layers: list[Layer] = []
+    shape, binary = spec.shape, spec.kind == "bits"
+    for index in range(int(rng.integers(0, 4))):
+        if binary and min(shape[1:]) >= 2 and rng.random() < 0.3:
+            size = int(rng.integers(2, min(3, *shape[1:]) + 1))
+            layers.append(MaxPool(name=f"pool{index}", size=size, stride=int(rng.integers(1, size + 1))))
+        else:
+            layers.append(_conv(rng, f"conv{index}", shape, largest_channels))
+            shape = layers[-1].output_shape(shape)
+            layers.append(_threshold(rng, f"sign{index}", layers[-1], spec, binary))
+            binary = True
+            continue
+        shape = layers[-1].output_shape(shape)
+    hidden = int(rng.integers(0, 2)) if layers else 1
+    for index in range(hidden):
+        layers.append(_dense(rng, f"fc{index}", shape))
+        shape = layers[-1].output_shape(shape)
+        layers.append(_threshold(rng, f"fc{index}_sign", layers[-1], spec, binary))
+        binary = True
+    if rng.random() < 0.7:
+        layers += [_dense(rng, "scores", shape), ArgMax(name="classify")]
+    return Network(name="random", input=spec, layers=tuple(layers))
+
+
+def random_frames(rng: np.random.Generator, network: Network, count: int) -> np.ndarray:
+    """Frames uint8 [count, channels, height, width]: noise, with all-low and all-high ones among them."""
+    top = 2 if network.input.kind == "bits" else 256
+    frames = rng.integers(0, top, (count, *network.input.shape), dtype=np.uint8)
+    if count > 2:
+        frames[-1], frames[-2] = 0, top - 1
+    return frames
+
+
+def _input(rng: np.random.Generator, side: int, channels: int) -> InputSpec:
+    shape = (int(rng.integers(1, channels + 1)), int(rng.integers(1, side + 1)), int(rng.integers(1, side + 1)))
+    kind = rng.choice(["bits", "pixels", "table", "sign", "step"])
+    if kind == "bits":
+        return InputSpec(kind="bits", shape=shape)
+    pixel = np.arange(256)
+    tables = {
+        "pixels": None,
+        "table": (pixel // 7 - 18).astype(np.int16),
+        "sign": np.where(pixel >= 128, 1, -1).astype(np.int16),
+        "step": (pixel // 64 * 6 - 9).astype(np.int16),
+    }
+    return InputSpec(kind="pixels", shape=shape, table=tables[str(kind)])
+
+
+def _conv(rng: np.random.Generator, name: str, shape: Shape, channels: int) -> Conv2D:
+    size = [int(rng.integers(1, min(7, side + 2) + 1)) for side in shape[1:]]
+    padding = [int(rng.integers(0, size[axis])) if rng.random() < 0.5 else 0 for axis in (0, 0, 1, 1)]
+    for axis in (0, 1):
+        missing = size[axis] - shape[1 + axis] - padding[2 * axis] - padding[2 * axis + 1]
+        size[axis] -= max(0, missing)
+        for end in (2 * axis, 2 * axis + 1):
+            padding[end] = min(padding[end], size[axis] - 1)
+        size[axis] = min(size[axis], shape[1 + axis] + padding[2 * axis] + padding[2 * axis + 1])
+    weights = rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(1, channels + 1)), shape[0], *size))
+    if len(weights) > 2:
+        weights[-1] = -weights[0]  # an inverse filter
+        weights[1, 0] = weights[0, 0]  # a repeated kernel
+    top, bottom, left, right = (min(p, size[k // 2] - 1) for k, p in enumerate(padding))
+    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 3)), padding=(top, bottom, left, right))
+
+
+def _dense(rng: np.random.Generator, name: str, shape: Shape) -> Dense:
+    return Dense(
+        name=name, weights=rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(2, 13)), int(np.prod(shape))))
+    )
+
+
+def _threshold(rng: np.random.Generator, name: str, layer: Layer, spec: InputSpec, binary: bool) -> Threshold:
+    assert isinstance(layer, (Conv2D, Dense))
+    flat = layer.weights.reshape(len(layer.weights), -1).astype(np.int64)
+    if binary:
+        low, high, middle = -1, 1, np.zeros(len(flat))
+    else:
+        values = np.arange(256) if spec.table is None else spec.table
+        low, high = int(values.min()), int(values.max())
+        middle = flat.sum(1) * (low + high) / 2
+    spread = (high - low) * np.sqrt(flat.shape[1]) / 2
+    thresholds = np.round(middle + rng.normal(0, spread, len(flat))).astype(np.int64)
+    constant = rng.random(len(flat)) < 0.1
+    thresholds[constant] = rng.choice([-(10**8), 10**8], int(constant.sum()))
+    return Threshold(name=name, thresholds=thresholds.astype(np.int32))

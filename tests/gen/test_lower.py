@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from xnorweave.errors import UnsupportedError
+from xnorweave.lower import Core, lower
+from xnorweave.network import Network
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.share import STRATEGIES
+from xnorweave.sim import golden
+from xnorweave.sim.amaranth_bench import run_amaranth
+from xnorweave.sim.bench import Stimulus
+from xnorweave.sim.random_networks import random_frames, random_network
+from xnorweave.sim.vectors import first_mismatch, input_words
+
+
+def mismatches(network: Network, core: Core, frames: np.ndarray, **stimulus) -> list[str]:
+    taps = {tap.layer: (core.tap_streams[tap.layer], tap.words) for tap in core.taps}
+    stimulus = Stimulus(frames=input_words(network, frames), **stimulus)
+    result = run_amaranth(core, stimulus, output_words=core.taps[-1].words, taps=taps)
+    layers = golden.run(network, frames, keep_layers=True).layers
+    found = [first_mismatch(tap, result.taps[tap.layer], layers[tap.layer]) for tap in core.taps]
+    return [str(mismatch) for mismatch in found if mismatch is not None]
+
+
+def lowered(network: Network, seed: int) -> Core | None:
+    plan_rng = np.random.default_rng(seed)
+    try:
+        plan = make_plan(
+            network,
+            interval_cycles=int(plan_rng.choice([1, 20, 100, 400])),
+            levels_per_register=int(plan_rng.integers(1, 5)),
+        )
+        return lower(network, strategy=str(plan_rng.choice(STRATEGIES)), plan=plan)
+    except UnsupportedError:
+        return None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_networks_equal_golden_in_every_layer(seed):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    core = lowered(network, seed)
+    if core is None:
+        pytest.skip("this draw needs hardware that is not there; it is refused, as test_streamline shows")
+    frames = random_frames(rng, network, 4)
+    idle, stall = [(0.0, 0.0), (0.4, 0.0), (0.0, 0.5), (0.3, 0.3)][seed % 4]
+    assert mismatches(network, core, frames, idle=idle, stall=stall, seed=seed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1300))
+def test_many_random_networks_equal_golden_in_every_layer(seed):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, largest_side=12, largest_channels=9)
+    core = lowered(network, seed)
+    if core is None:
+        pytest.skip("this draw needs hardware that is not there")
+    idle, stall = float(rng.random() * 0.6), float(rng.random() * 0.6)
+    assert mismatches(network, core, random_frames(rng, network, 4), idle=idle, stall=stall, seed=seed) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_reset_at_any_time_leaves_nothing_behind(seed):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    core = lowered(network, seed)
+    assert core is not None
+    frames = random_frames(rng, network, 3)
+    resets = tuple(int(c) for c in np.sort(rng.choice(np.arange(5, 400), 6, replace=False)))
+    taps_off = Stimulus(frames=input_words(network, frames), reset_at=resets)
+    result = run_amaranth(core, taps_off, output_words=core.taps[-1].words)
+    want = golden.run(network, frames, keep_layers=True).layers[core.taps[-1].layer]
+    assert first_mismatch(core.taps[-1], result.outputs, want) is None
+
+
+def test_a_plan_of_another_network_is_refused():
+    first, second = (random_network(np.random.default_rng(seed)) for seed in (0, 3))
+    with pytest.raises(UnsupportedError, match="the plan has . layers, the network .; plan it again"):
+        lower(first, plan=make_plan(second))

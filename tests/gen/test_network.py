@@ -1,0 +1,134 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xnorweave.errors import NetworkError
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.int8)
+
+
+def conv(name: str = "conv", out: int = 4, channels: int = 1, size: int = 3, **options: Any) -> Conv2D:
+    return Conv2D(name=name, weights=ones(out, channels, size, size), **options)
+
+
+def sign(name: str = "sign", channels: int = 4) -> Threshold:
+    return Threshold(name=name, thresholds=np.zeros(channels, np.int32))
+
+
+def dense(name: str = "fc", out: int = 3, inputs: int = 36) -> Dense:
+    return Dense(name=name, weights=ones(out, inputs))
+
+
+def network(*layers: Layer, **options: Any) -> Network:
+    fields = {"name": "net", "input": InputSpec(kind="pixels", shape=(1, 8, 8))} | options
+    return Network(layers=layers, **fields)
+
+
+def test_shapes_weights_and_macs_of_a_chain() -> None:
+    net = network(conv(), sign(), MaxPool(name="pool"), dense(), ArgMax(name="classify"))
+    assert net.shapes == ((1, 8, 8), (4, 6, 6), (4, 6, 6), (4, 3, 3), (3, 1, 1), (1, 1, 1))
+    assert net.weight_count == 36 + 108
+    assert net.macs == 36 * 36 + 108
+    assert next((layer.name, before, after) for layer, before, after in net.walk()) == ("conv", (1, 8, 8), (4, 6, 6))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        (conv(size=1), (1, 5, 7), (4, 5, 7)),
+        (conv(size=7), (1, 7, 9), (4, 1, 3)),
+        (conv(stride=2), (1, 8, 9), (4, 3, 4)),
+        (conv(padding=(1, 1, 1, 1)), (1, 8, 8), (4, 8, 8)),
+        (conv(padding=(0, 1, 2, 0), stride=2), (1, 8, 8), (4, 4, 4)),
+        (Conv2D(name="c", weights=ones(2, 1, 1, 5)), (1, 3, 5), (2, 3, 1)),
+        (MaxPool(name="p"), (4, 5, 7), (4, 2, 3)),
+        (MaxPool(name="p", size=3, stride=1), (4, 5, 7), (4, 3, 5)),
+        (MaxPool(name="p", size=3, stride=3), (4, 3, 8), (4, 1, 2)),
+        (dense(inputs=24), (2, 3, 4), (3, 1, 1)),
+    ],
+)
+def test_output_shape(layer: Layer, shape: tuple[int, int, int], expected: tuple[int, int, int]) -> None:
+    assert layer.output_shape(shape) == expected
+
+
+def test_arrays_are_copied_and_read_only() -> None:
+    weights = ones(3, 36)
+    layer = Dense(name="fc", weights=weights)
+    weights[0, 0] = -1
+    assert layer.weights[0, 0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weights[0, 0] = -1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: conv(name="a b"), r"layer name 'a b': a name is a letter followed by .*; rename it"),
+        (
+            lambda: Conv2D(name="c", weights=ones(3, 3)),
+            r"c: weights have shape \(3, 3\), not a non-empty \[out, in, ky",
+        ),
+        (lambda: Dense(name="f", weights=ones(1, 2) * np.int8(2)), r"f: weights contain 2, not only -1 and \+1"),
+        (lambda: Dense(name="f", weights=ones(1, 2) * 1.0), r"f: weights are float64, not integers; binarize"),
+        (lambda: conv(size=8), r"conv: kernel 8x8 is not within 1x1 to 7x7"),
+        (lambda: conv(stride=3), r"conv: stride=3 is not a whole number from 1 to 2"),
+        (lambda: conv(padding=(3, 0, 0, 0)), r"conv: padding top=3 is not a whole number from 0 to 2"),
+        (lambda: conv(padding=(0, 0)), r"conv: padding=\(0, 0\) is not \(top, bottom, left, right\)"),
+        (lambda: Threshold(name="t", thresholds=np.zeros(2)), r"t: thresholds are float64, not integers; use ceil"),
+        (lambda: sign(channels=0), r"sign: thresholds have shape \(0,\), not one per channel"),
+        (lambda: MaxPool(name="p", size=4), r"p: size=4 is not a whole number from 2 to 3"),
+        (lambda: MaxPool(name="p", stride=3), r"p: stride=3 is not a whole number from 1 to 2"),
+        (lambda: InputSpec(kind="pixels", shape=(1, 8)), r"input: shape=\(1, 8\) is not \(channels, height, width\)"),
+        (lambda: InputSpec(kind="pixels", shape=(1, 0, 8)), r"input: height=0 is not a whole number from 1"),
+        (lambda: InputSpec(kind="audio", shape=(1, 8, 8)), r"input: kind='audio' is neither 'pixels' nor 'bits'"),
+        (
+            lambda: InputSpec(kind="bits", shape=(1, 8, 8), table=np.zeros(256, np.int16)),
+            r"input: a table needs kind 'pixels', not 'bits'",
+        ),
+    ],
+)
+def test_what_a_layer_refuses(make: Any, message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], r"network: 0 layers, not 1 to 256"),
+        ([conv(), conv("d", channels=4)], r"d: takes bits, but conv gives sums; put a Threshold between"),
+        ([sign(channels=1)], r"sign: a Threshold follows a Conv2D or a Dense; here it gets pixels"),
+        ([conv(), sign(), sign("again")], r"again: a Threshold follows .*; here it gets bits"),
+        ([conv(), MaxPool(name="p")], r"p: pools sums; put it behind the Threshold, which gives the same result"),
+        ([MaxPool(name="p")], r"p: pools pixels; only -1/\+1 activations can be pooled"),
+        ([ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets pixels"),
+        ([conv(), ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets sums"),
+        ([dense(inputs=64), ArgMax(name="a"), sign()], r"(a: an ArgMax is the last layer|sign: )"),
+        ([conv(), sign("CONV")], r"CONV: two layers have this name"),
+        ([conv(channels=2)], r"conv: weights take 2 channels, but the layer before gives 1"),
+        ([conv(), sign(channels=3)], r"sign: 3 thresholds for 4 channels; give one each"),
+        ([dense(inputs=63)], r"fc: weights take 63 inputs, but the layer before gives 64 \(1 channels of 8x8\)"),
+        ([conv(size=7), sign(), conv("d", channels=4)], r"d: kernel 3x3 (is larger than|exceeds) its padded input 2x2"),
+        ([conv(size=7, stride=2), sign(), MaxPool(name="p")], r"p: window 2x2 is larger than its input 1x1"),
+    ],
+)
+def test_what_a_chain_refuses(layers: list[Layer], message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        network(*layers)
+
+
+def test_class_labels_must_match_the_outputs() -> None:
+    layers = (dense(inputs=64), ArgMax(name="classify"))
+    assert network(*layers, classes=("a", "b", "c")).classes == ("a", "b", "c")
+    with pytest.raises(NetworkError, match=r"network: 2 class labels for 3 outputs"):
+        network(*layers, classes=("a", "b"))
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a" * 81, 7])
+def test_a_network_name_is_short_and_printable(name: Any) -> None:
+    with pytest.raises(NetworkError, match=r"network name .*: give 1 to 80 printable characters"):
+        network(conv(), name=name)

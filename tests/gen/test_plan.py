@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from xnorweave.errors import UnsupportedError
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
+from xnorweave.passes.plan import Plan, make_plan
+
+
+@pytest.fixture
+def network(rng) -> Network:
+    def signs(*shape):
+        return rng.choice(np.array([-1, 1], np.int8), shape)
+
+    layers = (
+        Conv2D(name="conv", weights=signs(16, 1, 3, 3)),
+        Threshold(name="sign", thresholds=np.zeros(16, np.int32)),
+        Dense(name="hidden", weights=signs(60, 16 * 36)),
+        Threshold(name="hidden_sign", thresholds=np.zeros(60, np.int32)),
+        Dense(name="scores", weights=signs(10, 60)),
+        ArgMax(name="classify"),
+    )
+    return Network(name="n", input=InputSpec(kind="pixels", shape=(1, 8, 8)), layers=layers)
+
+
+def by_name(plan: Plan):
+    return {layer.name: layer for layer in plan.layers}
+
+
+def test_dense_layers_keep_within_the_interval(network):
+    for target in (64, 200, 1000, 5000, 40_000):
+        layers = by_name(make_plan(network, interval_cycles=target))
+        hidden = layers["hidden"]
+        assert hidden.interval_cycles == -(-60 // hidden.pe) * -(-576 // hidden.simd)
+        assert all(layer.interval_cycles <= max(target, 64) for layer in layers.values())
+
+
+def test_a_looser_interval_needs_fewer_lanes(network):
+    lanes = [
+        by_name(make_plan(network, interval_cycles=target))["hidden"].pe
+        * by_name(make_plan(network, interval_cycles=target))["hidden"].simd
+        for target in (100, 400, 1600, 6400)
+    ]
+    assert lanes == sorted(lanes, reverse=True)
+    assert len(set(lanes)) == 4
+
+
+def test_default_interval_is_twice_the_slowest_convolution(network):
+    plan = make_plan(network)
+    assert plan.interval_cycles <= 2 * 64
+
+
+def test_an_interval_out_of_reach_unfolds(network):
+    hidden = by_name(make_plan(network, interval_cycles=1))["hidden"]
+    assert hidden.pe == 60
+
+
+def test_simd_is_reached_from_the_lanes_before(network):
+    for target in (64, 100, 333, 1000):
+        lanes = 1
+        for layer in make_plan(network, interval_cycles=target).layers:
+            if layer.engine == "folded":
+                assert layer.simd % lanes == 0 or lanes % layer.simd == 0
+            lanes = layer.lanes
+
+
+@pytest.mark.parametrize("option", ["levels_per_register", "interval_cycles"])
+def test_nonsense_is_refused(network, option):
+    with pytest.raises(UnsupportedError, match=f"{option}=0: give at least 1"):
+        make_plan(network, **{option: 0})

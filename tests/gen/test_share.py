@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from xnorweave.adder_graph import AdderGraph, graph_additions
+from xnorweave.errors import UnsupportedError
+from xnorweave.importers import load_any
+from xnorweave.network import Conv2D, InputSpec, Network, Threshold
+from xnorweave.passes.share import STRATEGIES, count_kernels, share_layer, share_network
+from xnorweave.passes.streamline import ConvStage, streamline
+
+
+def stage_of(weights: np.ndarray, kind: str = "bits") -> ConvStage:
+    out, channels, height, width = weights.shape
+    layers = (
+        Conv2D(name="c", weights=weights),
+        Threshold(name="t", thresholds=np.zeros(out, np.int32)),
+    )
+    spec = InputSpec(kind=kind, shape=(channels, height, width))
+    (stage,) = streamline(Network(name="n", input=spec, layers=layers))
+    return stage
+
+
+def evaluate(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
+    """Outputs for inputs [samples, inputs], node by node: no use of the certificate's arithmetic."""
+    values = [np.zeros(len(x), int), *x.T.astype(int)]
+
+    def operand(number: int) -> np.ndarray:
+        low, high = graph.operand_range(abs(number))
+        width = max(1, high.bit_length())
+        return values[number] if number >= 0 else (1 << width) - 1 - values[-number]
+
+    for kernel in graph.kernels:
+        values.append(sum(values[tap] for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1))
+    for node in graph.nodes:
+        rhs = operand(node.rhs)
+        values.append((operand(node.lhs) << node.lhs_shift) + (-rhs if node.subtract else rhs))
+        assert node.low <= values[-1].min() <= values[-1].max() <= node.high
+    return np.stack([operand(o) for o in graph.outputs], 1) - np.array(graph.constants)
+
+
+SHAPES = [
+    (1, 1, 1, 1),
+    (3, 2, 1, 1),
+    (4, 3, 3, 3),
+    (16, 4, 2, 2),
+    (5, 2, 5, 5),
+    (3, 1, 7, 7),
+    (4, 2, 1, 3),
+    (40, 1, 2, 2),
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ["bits", "pixels"])
+def test_graphs_compute_the_layer(strategy, shape, kind, rng):
+    weights = rng.choice(np.array([-1, 1], np.int8), shape)
+    stage = stage_of(weights, kind)
+    graph = share_layer(stage, strategy)
+    top = 2**stage.encoding.bits
+    x = rng.integers(0, top, (30, len(stage.matrix)))
+    x[0], x[1] = 0, top - 1
+    assert np.array_equal(evaluate(graph, x), x @ stage.matrix.astype(int))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_constant_filters(strategy, sign, rng):
+    weights = np.full((3, 2, 3, 3), sign, np.int8)
+    weights[1] = -sign
+    weights[2, 0, 1, 1] = -sign
+    stage = stage_of(weights)
+    x = rng.integers(0, 2, (30, 18))
+    assert np.array_equal(evaluate(share_layer(stage, strategy), x), x @ stage.matrix.astype(int))
+
+
+def test_unshared_is_one_tree_per_filter(rng):
+    stage = stage_of(rng.choice(np.array([-1, 1], np.int8), (6, 3, 3, 3)))
+    assert graph_additions(share_layer(stage, "none")) == 6 * (27 - 1)
+
+
+def test_repeated_and_inverse_filters_cost_one(rng):
+    kernel = rng.choice(np.array([-1, 1], np.int8), (1, 1, 3, 3))
+    one = graph_additions(share_layer(stage_of(kernel), "kernel"))
+    many = share_layer(stage_of(np.concatenate([kernel] * 4 + [-kernel] * 4)), "kernel")
+    # One inverse and its final sum are new; everything else is there already.
+    assert graph_additions(many) <= one + 2
+    assert len(many.kernels) <= 2  # the kernel, and the channel's whole window
+
+
+def test_counts_of_kernels():
+    base = np.array([[1, 1], [1, -1]], np.int8)
+    weights = np.stack([[base, base], [-base, base], [base, base.T[::-1]]])
+    counts = count_kernels(weights.astype(np.int8))
+    assert (counts.kernels, counts.distinct, counts.distinct_mod_inverse) == (6, 4, 3)
+
+
+def test_unknown_strategy(rng):
+    with pytest.raises(UnsupportedError, match="strategy 'magic' is unknown; use one of none, kernel"):
+        share_layer(stage_of(np.ones((1, 1, 1, 1), np.int8)), "magic")  # pyright: ignore
+
+
+def test_cnv_shares_as_published(shared):
+    network = load_any(shared / "nets" / "cnvW1A1_cifar10.npz")
+    stages = [stage for stage in streamline(network) if isinstance(stage, ConvStage)]
+    shares = [
+        round(100 * counts.distinct_mod_inverse / counts.kernels)
+        for counts in (count_kernels(stage.weights) for stage in stages)
+    ]
+    assert shares[1:] == [77, 57, 62, 56, 54]
+    graph = share_layer(stages[1], "kernel")
+    assert graph_additions(graph) < 36_800 / 2
+
+
+def test_share_network_has_a_row_for_each_convolution(rng):
+    weights = rng.choice(np.array([-1, 1], np.int8), (4, 2, 3, 3))
+    layers = (Conv2D(name="c", weights=weights), Threshold(name="t", thresholds=np.zeros(4, np.int32)))
+    (row,) = share_network(Network(name="n", input=InputSpec(kind="bits", shape=(2, 5, 6)), layers=layers))
+    assert (row.name, row.inputs, row.outputs, row.pixels) == ("c", 18, 4, 12)
+    assert row.additions["kernel"] < row.additions["none"] == 4 * 17
+    assert row.adder_bits["kernel"] < row.adder_bits["none"]

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from xnorweave.errors import UnsupportedError
+from xnorweave.hw.sliding_window import border_classes
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
+from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, TableStage, streamline
+from xnorweave.sim.random_networks import random_network
+
+
+def signs(rng, *shape):
+    return rng.choice(np.array([-1, 1], np.int8), shape)
+
+
+@pytest.mark.parametrize("kind", ["bits", "pixels", "table"])
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 1, 1, 1), (2, 0, 1, 0)])
+def test_conv_thresholds_decide_as_the_signed_sum_does(kind, padding, rng):
+    table = (np.arange(256) // 16 * 3 - 20).astype(np.int16) if kind == "table" else None
+    spec = InputSpec(kind="bits" if kind == "bits" else "pixels", shape=(2, 4, 5), table=table)
+    weights = signs(rng, 6, 2, 3, 3)
+    spread = {"bits": 6, "pixels": 900, "table": 90}[kind]
+    thresholds = rng.integers(-spread, spread, 6).astype(np.int32)
+    layers = (Conv2D(name="c", weights=weights, padding=padding), Threshold(name="t", thresholds=thresholds))
+    stage = streamline(Network(name="n", input=spec, layers=layers))[-1]
+    assert isinstance(stage, ConvStage)
+    code = stage.encoding
+    rows, columns = border_classes((4, 5), (3, 3), 1, padding)
+    for _ in range(20):
+        x = rng.integers(0, 1 << code.bits, (2, 4, 5))
+        value = np.pad(code.scale * x + code.offset, ((0, 0), padding[:2], padding[2:]))
+        wire = np.pad(x, ((0, 0), padding[:2], padding[2:]))
+        for r, row_class in enumerate(rows.index):
+            for c, column_class in enumerate(columns.index):
+                acc = (weights * value[:, r : r + 3, c : c + 3]).sum((1, 2, 3))
+                linear = (weights * wire[:, r : r + 3, c : c + 3]).sum((1, 2, 3))
+                limit = stage.thresholds[row_class << columns.bits | column_class]
+                assert np.array_equal(acc >= thresholds, linear >= np.array(limit))
+
+
+def test_thresholds_out_of_reach_stay_just_out_of_reach(rng):
+    weights = signs(rng, 2, 1, 2, 2)
+    layers = (
+        Conv2D(name="c", weights=weights),
+        Threshold(name="t", thresholds=np.array([-(10**9), 10**9], np.int32)),
+    )
+    (stage,) = streamline(Network(name="n", input=InputSpec(kind="bits", shape=(1, 3, 3)), layers=layers))
+    low, high = -(weights[0] < 0).sum(), (weights[1] > 0).sum()
+    assert stage.thresholds == {0: (low, high + 1)}
+
+
+@pytest.mark.parametrize("fires", [True, False])
+@pytest.mark.parametrize("kind", ["bits", "pixels", "table"])
+def test_dense_biases(kind, fires, rng):
+    table = (np.arange(256) // 8 * 2 - 20).astype(np.int16) if kind == "table" else None
+    spec = InputSpec(kind="bits" if kind == "bits" else "pixels", shape=(2, 3, 2), table=table)
+    weights = signs(rng, 5, 12)
+    thresholds = rng.integers(-8, 9, 5).astype(np.int32)
+    layers = [Dense(name="d", weights=weights)]
+    layers.append(Threshold(name="t", thresholds=thresholds) if fires else ArgMax(name="a"))
+    stage = next(
+        s for s in streamline(Network(name="n", input=spec, layers=tuple(layers))) if isinstance(s, DenseStage)
+    )
+    code = stage.encoding
+    x = rng.integers(0, 1 << code.bits, (50, 2, 3, 2))
+    acc = (code.scale * x + code.offset).reshape(50, -1) @ weights.T.astype(int)
+    stream = x.transpose(0, 2, 3, 1).reshape(50, 1, -1)
+    lanes = np.where(stage.weights > 0, stream, 2**code.bits - 1 - stream).sum(2) + stage.biases
+    if fires:
+        assert np.array_equal(lanes >= 0, acc >= thresholds)
+    else:
+        assert np.array_equal(code.scale * lanes + stage.offsets, acc)
+        assert len(set(stage.offsets)) == 1
+
+
+def test_scores_that_no_integer_bias_can_align_are_refused(rng):
+    table = np.where(np.arange(256) > 99, 2, -1).astype(np.int16)  # step 3, offset -1
+    weights = np.array([[1, 1], [1, -1]], np.int8)
+    spec = InputSpec(kind="pixels", shape=(2, 1, 1), table=table)
+    network = Network(name="n", input=spec, layers=(Dense(name="scores", weights=weights), ArgMax(name="a")))
+    with pytest.raises(UnsupportedError, match=r"scores: .*step 3.*differ by 1.*give the table an offset"):
+        streamline(network)
+
+
+def test_a_convolution_without_threshold_is_refused(rng):
+    layers = (Conv2D(name="c", weights=signs(rng, 2, 1, 1, 1)),)
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(1, 2, 2)), layers=layers)
+    with pytest.raises(UnsupportedError, match="c: .* no hardware; put a Threshold behind it"):
+        streamline(network)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_every_stage_carries_one_layer(seed):
+    network = random_network(np.random.default_rng(seed))
+    try:
+        stages = streamline(network)
+    except UnsupportedError:
+        return
+    carried = [stage.layer for stage in stages if not isinstance(stage, TableStage)]
+    assert len(set(carried)) == len(carried)
+    assert set(carried) <= {layer.name for layer in network.layers}
+    assert all(isinstance(s, (TableStage, ConvStage, PoolStage, DenseStage, ArgMaxStage)) for s in stages)

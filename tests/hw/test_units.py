@@ -1,0 +1,96 @@
+"""Threshold, pooling, pixel table, argmax, stream register."""
+
+import numpy as np
+import pytest
+from amaranth import signed, unsigned
+
+from xnorweave.hw.argmax import ArgMax
+from xnorweave.hw.maxpool import MaxPool
+from xnorweave.hw.pixel_table import PixelTable
+from xnorweave.hw.stream_register import StreamRegister
+from xnorweave.hw.threshold import ThresholdUnit
+
+
+def pack(values, width: int) -> int:
+    return sum((int(v) & (1 << width) - 1) << k * width for k, v in enumerate(values))
+
+
+@pytest.mark.parametrize("shape", [unsigned(4), signed(4)], ids=str)
+def test_threshold_of_every_constant_on_every_sum(shape, pace, stream):
+    sums = range(-8, 8) if shape.signed else range(16)
+    thresholds = tuple(range(-10, 19))
+    unit = ThresholdUnit(thresholds={0: thresholds}, sum_shape=shape)
+    result = stream(unit, [[pack([s] * len(thresholds), 4)] for s in sums], 1, pace)
+    assert [o[0] for o in result.outputs] == [pack([s >= t for t in thresholds], 1) for s in sums]
+    if pace == (0.0, 0.0):
+        assert (result.first_latency_cycles, result.interval_cycles) == (1, 1)
+
+
+def test_threshold_by_border(pace, stream, rng):
+    thresholds = {border: tuple(int(t) for t in rng.integers(-20, 20, 3)) for border in (0, 1, 2, 5)}
+    unit = ThresholdUnit(thresholds=thresholds, sum_shape=signed(5), border_bits=3)
+    sums, borders = rng.integers(-16, 16, (60, 3)), rng.choice(list(thresholds), 60)
+    words = [[pack(row, 5) | int(b) << 15] for row, b in zip(sums, borders, strict=True)]
+    want = [
+        pack([s >= t for s, t in zip(row, thresholds[b], strict=True)], 1) for row, b in zip(sums, borders, strict=True)
+    ]
+    assert [o[0] for o in stream(unit, words, 1, pace).outputs] == want
+
+
+@pytest.mark.parametrize("thresholds", [{}, {0: ()}, {0: (1,), 1: (1, 2)}])
+def test_threshold_refuses_uneven_rows(thresholds):
+    with pytest.raises(ValueError, match="same length for each border"):
+        ThresholdUnit(thresholds=thresholds, sum_shape=unsigned(3))
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), [((4, 6), 2, 2), ((5, 7), 2, 2), ((7, 6), 3, 2), ((5, 5), 3, 1)])
+def test_maxpool(size, kernel, stride, pace, stream, rng):
+    frames = rng.random((3, *size, 3)) < 0.3
+    unit = MaxPool(channels=3, size=size, kernel=kernel, stride=stride)
+    windows = np.lib.stride_tricks.sliding_window_view(frames, (kernel, kernel), (1, 2))[:, ::stride, ::stride]
+    want = [[pack(pixel, 1) for pixel in frame.reshape(-1, 3)] for frame in windows.any((-2, -1))]
+    result = stream(unit, [[pack(p, 1) for p in f.reshape(-1, 3)] for f in frames], len(want[0]), pace)
+    assert result.outputs == want
+    if pace == (0.0, 0.0):
+        assert result.interval_cycles == size[0] * size[1]
+
+
+def test_pixel_table(pace, stream, rng):
+    table = tuple(int(v) for v in rng.integers(0, 32, 256))
+    unit = PixelTable(table=table, channels=2, output_bits=5)
+    pixels = [(p, 255 - p) for p in range(256)]
+    result = stream(unit, [[pack(pixel, 8) for pixel in pixels]], 256, pace)
+    assert result.outputs == [[pack([table[a], table[b]], 5) for a, b in pixels]]
+
+
+@pytest.mark.parametrize("table", [(0,) * 255, (0,) * 255 + (4,), (0,) * 255 + (-1,)])
+def test_pixel_table_refuses(table):
+    with pytest.raises(ValueError, match="Table must hold 256 entries of 2 bits"):
+        PixelTable(table=table, channels=1, output_bits=2)
+
+
+@pytest.mark.parametrize(("classes", "lanes"), [(10, 1), (10, 10), (10, 4), (7, 3), (1, 1), (2, 2)])
+@pytest.mark.parametrize("shape", [signed(4), unsigned(3)], ids=str)
+def test_argmax_takes_the_lowest_of_ties(classes, lanes, shape, pace, stream, rng):
+    low, high = (-8, 8) if shape.signed else (0, 8)
+    scores = rng.integers(low, high, (40, classes))
+    scores[:10] = rng.integers(high - 2, high, (10, classes))  # many ties at the top
+    unit = ArgMax(classes=classes, lanes=lanes, sum_shape=shape)
+    # Lanes beyond the classes hold the largest value there is: they must not win.
+    padded = np.pad(scores, ((0, 0), (0, unit.words * lanes - classes)), constant_values=high - 1)
+    frames = [[pack(word, shape.width) for word in row.reshape(-1, lanes)] for row in padded]
+    result = stream(unit, frames, 1, pace)
+    assert [o[0] for o in result.outputs] == scores.argmax(1).tolist()
+    if pace == (0.0, 0.0):
+        assert result.interval_cycles == unit.words
+
+
+def test_argmax_refuses_more_lanes_than_classes():
+    with pytest.raises(ValueError, match=r"lanes=3 is not within 1\.\.2"):
+        ArgMax(classes=2, lanes=3, sum_shape=unsigned(2))
+
+
+def test_stream_register(pace, stream, rng):
+    words = [int(w) for w in rng.integers(0, 256, 50)]
+    result = stream(StreamRegister(word_bits=8), [words], 50, pace)
+    assert result.outputs == [words]
