@@ -82,7 +82,7 @@ def read_arrays(path: Path, *, kinds: str = "iubU", error: type[Exception] = Net
             for entry in entries:
                 name = entry.filename.removesuffix(".npy")
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise error(f"{path}: {name} is packed by method {entry.compress_type}; write it with NumPy's savez")
+                    raise error(f"{path}: {name} is packed by method {entry.compress_type}; write it with savez")
                 if name in arrays or name == entry.filename:
                     raise error(f"{path}: entry {entry.filename!r} is repeated or no .npy array; write it with savez")
                 arrays[name] = _read_array(path, name, archive.read(entry), kinds, error)

@@ -13,6 +13,7 @@ import numpy as np
 
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
+from xnorweave.boards.link import bytes_per_word
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
 from xnorweave.commands.networks import chosen_strategy, share
@@ -34,6 +35,7 @@ from xnorweave.sim.run import simulate as run_simulation
 __all__ = ["build", "generate", "mismatch_error", "plan", "simulate", "synth"]
 
 DEFAULT_IMAGES = 50
+_SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 
 
 def generate(network: Network, output: Path, *, strategy: str, force: bool, stages: Stages) -> Report:
@@ -119,7 +121,7 @@ def build(
         stages.start(f"golden model on {len(data.frames)} images")
         report |= _golden_accuracy(network, data)
         report["synthesis"] = _synthesize(design, board, folder, options.seed, stages)
-        _add_rate(report)
+        _add_rate(report, design)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
 
@@ -219,11 +221,14 @@ def _synthesize(design: Design, board: Board, folder: Path, seed: int, stages: S
     return asdict(synthesize(design, board, folder, seed=seed, progress=tell))
 
 
-def _add_rate(report: Report) -> None:
-    """Frames per second: the clock over the interval that the simulation measured."""
+def _add_rate(report: Report, design: Design) -> None:
+    """Frames per second: of the core, by the interval that the simulation measured; and of the serial link."""
+    synthesis = report["synthesis"]
     cycles = report["simulation"].get("cycles_per_image")
     if cycles:
-        report["synthesis"]["frames_per_second"] = round(report["synthesis"]["clock_mhz"] * 1e6 / cycles, 1)
+        synthesis["frames_per_second"] = round(synthesis["clock_mhz"] * 1e6 / cycles, 1)
+    frame_bytes = design.input_words * bytes_per_word(design.input_bits)
+    synthesis["link_frames_per_second"] = round(synthesis["baud"] / _SERIAL_BITS_PER_BYTE / frame_bytes, 1)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def make_plan(network: Network, *, interval_cycles: int | None = None, levels_pe
     network : Network
         One that `streamline` accepts.
     interval_cycles : int, optional
-        Most cycles from frame to frame that a dense layer may take; twice the slowest other stage's where absent.
+        Most cycles from frame to frame that a dense layer may take; where absent, as many as the slowest other stage.
         A layer that cannot be so fast is unfolded wholly.
     levels_per_register : int
         Adders in a row between two registers in spatial layers.
@@ -87,7 +87,7 @@ def make_plan(network: Network, *, interval_cycles: int | None = None, levels_pe
     stages = streamline(network)
     channels, height, width = network.input.shape
     slowest = max([height * width, *(_window_cycles(s) for s in stages if isinstance(s, (ConvStage, PoolStage)))])
-    target = interval_cycles or 2 * slowest
+    target = interval_cycles or slowest
     layers: list[LayerPlan] = []
     lanes = channels
     for stage in stages:

@@ -62,7 +62,9 @@ def verdict(report: dict[str, Any]) -> str:
     if accuracy:
         said.append(f"{accuracy['percent']:.1f} % of {accuracy['images']:,} images right")
     if synthesis.get("frames_per_second"):
-        said.append(f"{synthesis['frames_per_second']:,.0f} frames per second")
+        said.append(f"{synthesis['frames_per_second']:,.0f} frames per second in the core")
+        if synthesis.get("link_frames_per_second"):
+            said.append(f"{synthesis['link_frames_per_second']:,.0f} over the serial link")
     return "; ".join(said) + "."
 
 

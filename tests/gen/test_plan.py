@@ -44,9 +44,8 @@ def test_a_looser_interval_needs_fewer_lanes(network):
     assert len(set(lanes)) == 4
 
 
-def test_default_interval_is_twice_the_slowest_convolution(network):
-    plan = make_plan(network)
-    assert plan.interval_cycles <= 2 * 64
+def test_by_default_no_dense_layer_is_the_slowest(network):
+    assert make_plan(network).interval_cycles == 64
 
 
 def test_an_interval_out_of_reach_unfolds(network):

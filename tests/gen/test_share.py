@@ -25,7 +25,7 @@ def evaluate(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
     values = [np.zeros(len(x), int), *x.T.astype(int)]
 
     def operand(number: int) -> np.ndarray:
-        low, high = graph.operand_range(abs(number))
+        _, high = graph.operand_range(abs(number))
         width = max(1, high.bit_length())
         return values[number] if number >= 0 else (1 << width) - 1 - values[-number]
 

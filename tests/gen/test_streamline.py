@@ -84,7 +84,7 @@ def test_scores_that_no_integer_bias_can_align_are_refused(rng):
 def test_a_convolution_without_threshold_is_refused(rng):
     layers = (Conv2D(name="c", weights=signs(rng, 2, 1, 1, 1)),)
     network = Network(name="n", input=InputSpec(kind="bits", shape=(1, 2, 2)), layers=layers)
-    with pytest.raises(UnsupportedError, match="c: .* no hardware; put a Threshold behind it"):
+    with pytest.raises(UnsupportedError, match=r"c: .* no hardware; put a Threshold behind it"):
         streamline(network)
 
 

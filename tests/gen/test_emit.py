@@ -1,0 +1,108 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from xnorweave.emit import emit, network_digest
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
+from xnorweave.passes.share import STRATEGIES
+
+HOSTILE = 'x"; exec rm -rf / # `$(id)` \\'
+
+
+def make(rng: np.random.Generator, names: tuple[str, ...] = ("conv", "sign", "pool", "fc", "top")) -> Network:
+    conv, sign, pool, fc, top = names
+    kernel = rng.choice(np.array([-1, 1], np.int8), (6, 1, 3, 3))
+    layers = (
+        Conv2D(name=conv, weights=np.concatenate([kernel, kernel[::-1]], 1)),
+        Threshold(name=sign, thresholds=rng.integers(-3, 4, 6).astype(np.int32)),
+        MaxPool(name=pool),
+        Dense(name=fc, weights=rng.choice(np.array([-1, 1], np.int8), (4, 24))),
+        ArgMax(name=top),
+    )
+    return Network(name=HOSTILE, input=InputSpec(kind="bits", shape=(2, 6, 6)), layers=layers, classes=(HOSTILE,) * 4)
+
+
+@pytest.fixture
+def network(rng) -> Network:
+    return make(rng)
+
+
+def test_ports_are_the_contract(network):
+    design = emit(network)
+    top = re.search(r"module xnorweave_core\((.*?)\);", design.verilog, re.DOTALL)
+    assert top is not None
+    assert set(re.split(r",\s*", top[1].strip())) == {
+        "clk",
+        "rst",
+        "i__payload",
+        "i__valid",
+        "i__ready",
+        "o__payload",
+        "o__valid",
+        "o__ready",
+    }
+    assert (design.input_bits, design.output_bits, design.input_words, design.output_words) == (2, 2, 36, 1)
+
+
+def test_modules_are_named_after_layers(network):
+    modules = re.findall(r"^module (\S+)\(", emit(network).verilog, re.MULTILINE)
+    assert {"layer_conv", "layer_conv__window", "layer_conv__sums", "layer_pool", "layer_fc", "layer_top"} <= {*modules}
+    assert len(modules) == len(set(modules))
+
+
+def test_a_kernel_unit_is_one_module_used_by_every_channel(network):
+    verilog = emit(network, strategy="kernel").verilog
+    modules = re.findall(r"^module (kernel_3x3_u1_\w+)\(", verilog, re.MULTILINE)
+    uses = re.findall(r"^  (kernel_3x3_u1_\w+) ", verilog, re.MULTILINE)
+    assert len(modules) == len(set(modules))
+    assert set(uses) == set(modules)
+    # Both channels have the same kernels, filter by filter reversed.
+    assert all(uses.count(module) >= 2 for module in modules)
+    assert verilog.count("keep_hierarchy") == len(re.findall(r"^module (?:kernel|add|sub)_", verilog, re.MULTILINE))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_same_bytes_every_time_and_under_any_hash_seed(strategy, tmp_path, rng):
+    from xnorweave.network_file import save_network
+
+    network = make(rng)
+    save_network(network, tmp_path / "n.npz")
+    program = (
+        "import sys; from xnorweave import load; from xnorweave.emit import emit;"
+        "sys.stdout.write(emit(load(sys.argv[1]), strategy=sys.argv[2]).verilog)"
+    )
+    texts = {emit(network, strategy=strategy).verilog}
+    for seed in ("0", "1", "77"):
+        run = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "n.npz"), strategy],
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        texts.add(run.stdout)
+    assert len(texts) == 1
+
+
+def test_user_text_does_not_reach_the_verilog(network):
+    verilog = emit(network).verilog
+    assert "exec" not in verilog
+    assert "$(id)" not in verilog
+    assert network_digest(network) in verilog
+
+
+def test_layers_named_as_verilog_keywords(rng, need):
+    need("icarus")
+    from xnorweave.sim import golden
+    from xnorweave.sim.bench import Stimulus
+    from xnorweave.sim.cocotb_bench import run_cocotb
+    from xnorweave.sim.random_networks import random_frames
+    from xnorweave.sim.vectors import input_words
+
+    network = make(rng, ("module", "endmodule", "reg", "wire", "always"))
+    frames = random_frames(rng, network, 3)
+    result = run_cocotb(emit(network), Stimulus(frames=input_words(network, frames)), simulator="icarus")
+    assert [words[0] for words in result.outputs] == golden.run(network, frames).outputs.tolist()
