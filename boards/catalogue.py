@@ -5,7 +5,7 @@ import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal
 
 from amaranth.vendor import LatticeECP5Platform, LatticeICE40Platform
 
@@ -140,9 +140,10 @@ def _board_of(name: str) -> Board:
     path, title = _ENTRIES[name]
     module_name, class_name = path.split(".")
     factory: Callable[[], Platform] = getattr(importlib.import_module(f"amaranth_boards.{module_name}"), class_name)
-    platform = cast(Platform, factory())
-    if isinstance(platform, LatticeICE40Platform):
-        family, device, ram_bits = "ice40", platform.device.removeprefix("iCE40"), _ICE40_BLOCK_RAM_BITS
+    # `device` is an abstract property that the boards' classes give as a plain string, which no type checker follows.
+    platform: Any = factory()
+    if issubclass(type(platform), LatticeICE40Platform):
+        family, device, ram_bits = "ice40", str(platform.device).removeprefix("iCE40"), _ICE40_BLOCK_RAM_BITS
         luts, block_rams = _ICE40_CHIPS[device]
     else:
         family, device, ram_bits = "ecp5", platform.device, _ECP5_BLOCK_RAM_BITS
