@@ -149,8 +149,10 @@ def _does_not_fit(board: Board, luts: int, block_rams: int) -> DoesNotFitError:
         if each.luts > board.luts or each.block_rams > board.block_rams
     ]
     remedy = f"a board such as {', '.join(larger[:3])}" if larger else "no board of the catalogue is large enough"
+    within = luts <= board.luts and block_rams <= board.block_rams
+    trouble = "is too full to be placed" if within else "does not fit"
     return DoesNotFitError(
-        f"{board.name}: does not fit: {luts} of {board.luts} LUTs, {block_rams} of {board.block_rams} block RAMs; "
+        f"{board.name}: {trouble}: {luts} of {board.luts} LUTs, {block_rams} of {board.block_rams} block RAMs; "
         f"remedy: {remedy}, or a slower plan with fewer LUTs"
     )
 

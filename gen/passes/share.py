@@ -13,7 +13,7 @@ kernel
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -201,6 +201,12 @@ class _KernelSharing:
         return self.builder.add(lhs, rhs, shift=1, bounds=(low + constant, high + constant)), constant
 
 
+def _first_filter(stage: ConvStage) -> ConvStage:
+    thresholds = {border: row[:1] for border, row in stage.thresholds.items()}
+    shape = (1, *stage.output_shape[1:])
+    return replace(stage, weights=stage.weights[:1], thresholds=thresholds, output_shape=shape)
+
+
 def share_network(network: Network, strategies: tuple[Strategy, ...] = STRATEGIES) -> list[LayerSharing]:
     """Build and certify every convolution with each strategy, and count."""
     rows = []
@@ -210,9 +216,11 @@ def share_network(network: Network, strategies: tuple[Strategy, ...] = STRATEGIE
         additions, bits, seconds = {}, {}, {}
         for strategy in strategies:
             start = time.perf_counter()
-            graph = share_layer(stage, strategy)
+            # Unshared filters have trees of one shape whatever their signs: one is counted for all.
+            counted, copies = (_first_filter(stage), len(stage.weights)) if strategy == "none" else (stage, 1)
+            graph = share_layer(counted, strategy)
             seconds[strategy] = time.perf_counter() - start
-            additions[strategy], bits[strategy] = graph_additions(graph), graph_adder_bits(graph)
+            additions[strategy], bits[strategy] = copies * graph_additions(graph), copies * graph_adder_bits(graph)
         rows.append(
             LayerSharing(
                 name=stage.name,

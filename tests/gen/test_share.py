@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xnorweave.adder_graph import AdderGraph, graph_additions
+from xnorweave.adder_graph import AdderGraph, graph_adder_bits, graph_additions
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold
@@ -119,3 +119,5 @@ def test_share_network_has_a_row_for_each_convolution(rng):
     assert (row.name, row.inputs, row.outputs, row.pixels) == ("c", 18, 4, 12)
     assert row.additions["kernel"] < row.additions["none"] == 4 * 17
     assert row.adder_bits["kernel"] < row.adder_bits["none"]
+    unshared = share_layer(stage_of(weights), "none")
+    assert (row.additions["none"], row.adder_bits["none"]) == (graph_additions(unshared), graph_adder_bits(unshared))
