@@ -116,13 +116,14 @@ class SlidingWindow(wiring.Component):
         row, column = Signal(range(max(2, self.rows))), Signal(range(max(2, self.columns)))
         step = Signal()
         padded = self._padded(m, row, column)
-        complete = self._complete(m, row, column)
+        phases = [self._phase(counter, name) for counter, name in ((row, "row_phase"), (column, "column_phase"))]
+        complete = self._complete(m, (row, column), phases)
         m.d.comb += [
             self.o.valid.eq(complete & (self.i.valid | padded)),
             step.eq((self.i.valid | padded) & (self.o.ready | ~complete)),
             self.i.ready.eq((self.o.ready | ~complete) & ~padded),
         ]
-        self._count(m, row, column, step)
+        self._count(m, row, column, phases, step)
         pixel = Signal(self.word_bits)
         m.d.comb += pixel.eq(Mux(padded, 0, self.i.payload) if any(self.padding) else self.i.payload)
         lines = self._line_buffers(m, pixel, column, step)
@@ -141,23 +142,33 @@ class SlidingWindow(wiring.Component):
         m.d.comb += padded.eq(Cat(outside).any() if outside else 0)
         return padded
 
-    def _complete(self, m, row, column):
+    def _phase(self, counter, name):
+        """The counter modulo the stride: its lowest bit, or a counter of its own."""
+        if self.stride <= 2:
+            return counter[: self.stride - 1]
+        return Signal(range(self.stride), name=name)
+
+    def _complete(self, m, counters, phases):
         complete = Signal()
         conditions = []
-        for counter, length in ((row, self.kernel[0]), (column, self.kernel[1])):
+        for counter, phase, length in zip(counters, phases, self.kernel, strict=True):
             if length > 1:
                 conditions.append(counter >= length - 1)
-            if self.stride == 2:
-                conditions.append(counter[0] == (length - 1) % 2)
+            if self.stride > 1:
+                conditions.append(phase == (length - 1) % self.stride)
         m.d.comb += complete.eq(Cat(conditions).all() if conditions else 1)
         return complete
 
-    def _count(self, m, row, column, step):
+    def _count(self, m, row, column, phases, step):
+        last_column, last_row = column == self.columns - 1, row == self.rows - 1
         with m.If(step):
-            m.d.sync += column.eq(column + 1)
-            with m.If(column == self.columns - 1):
-                m.d.sync += column.eq(0)
-                m.d.sync += row.eq(Mux(row == self.rows - 1, 0, row + 1))
+            m.d.sync += column.eq(Mux(last_column, 0, column + 1))
+            with m.If(last_column):
+                m.d.sync += row.eq(Mux(last_row, 0, row + 1))
+        if self.stride > 2:
+            for phase, restart, moved in zip(phases, (last_row, last_column), (last_column, 1), strict=True):
+                with m.If(step & moved):
+                    m.d.sync += phase.eq(Mux(restart | (phase == self.stride - 1), 0, phase + 1))
 
     def _line_buffers(self, m, pixel, column, step):
         """Pixels of the rows above at this column, oldest first; all lines share one memory, a word per column."""

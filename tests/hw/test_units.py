@@ -43,7 +43,9 @@ def test_threshold_refuses_uneven_rows(thresholds):
         ThresholdUnit(thresholds=thresholds, sum_shape=unsigned(3))
 
 
-@pytest.mark.parametrize(("size", "kernel", "stride"), [((4, 6), 2, 2), ((5, 7), 2, 2), ((7, 6), 3, 2), ((5, 5), 3, 1)])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"), [((4, 6), 2, 2), ((5, 7), 2, 2), ((7, 6), 3, 2), ((5, 5), 3, 1), ((8, 10), 3, 3)]
+)
 def test_maxpool(size, kernel, stride, pace, stream, rng):
     frames = rng.random((3, *size, 3)) < 0.3
     unit = MaxPool(channels=3, size=size, kernel=kernel, stride=stride)
