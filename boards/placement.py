@@ -67,7 +67,7 @@ def check_placed(placement: Placement, board: Board, clock_mhz: float) -> None:
     if placement.fmax_mhz < clock_mhz:
         raise DoesNotFitError(
             f"{board.name}: the clock of {clock_mhz:g} MHz is missed, {placement.fmax_mhz:.2f} MHz reached; "
-            f"remedy: a clock of at most {_round_down(placement.fmax_mhz):g} MHz, another seed, or a faster board"
+            f"remedy: another seed, a faster board, or a clock of at most {_round_down(placement.fmax_mhz):g} MHz"
         )
 
 
@@ -153,7 +153,7 @@ def _does_not_fit(board: Board, luts: int, block_rams: int) -> DoesNotFitError:
     trouble = "is too full to be placed" if within else "does not fit"
     return DoesNotFitError(
         f"{board.name}: {trouble}: {luts} of {board.luts} LUTs, {block_rams} of {board.block_rams} block RAMs; "
-        f"remedy: {remedy}, or a slower plan with fewer LUTs"
+        f"remedy: {remedy}, or a smaller network"
     )
 
 

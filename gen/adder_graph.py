@@ -257,6 +257,7 @@ def certify(graph: AdderGraph, weights: NDArray[np.int8], layer: str) -> None:
         raise CertificateError(
             f"{layer}: the graph is {graph.inputs} x {len(graph.outputs)}, the weights {list(weights.shape)}"
         )
+    _check_operands(graph, layer)
     levels = _Levels(graph)
     operands = graph.inputs + 1 + len(graph.kernels) + len(graph.nodes)
     low, high = np.zeros(operands, np.int64), np.zeros(operands, np.int64)
@@ -273,6 +274,22 @@ def certify(graph: AdderGraph, weights: NDArray[np.int8], layer: str) -> None:
     levels.evaluate(constants, tops)
     _check_constants(graph, constants, tops, layer)
     _check_ranges(graph, low + constants, high + constants, layer)
+
+
+def _check_operands(graph: AdderGraph, layer: str) -> None:
+    """Refuse what the hardware has no meaning for: taps off the inputs, patterns off the window, absent operands."""
+    for k, kernel in enumerate(graph.kernels):
+        taps = kernel.size[0] * kernel.size[1]
+        if len(kernel.taps) != taps or not all(1 <= tap <= graph.inputs for tap in kernel.taps):
+            raise CertificateError(f"{layer}: kernel {k} has taps {kernel.taps}, not {taps} inputs; please report this")
+        if not 0 < kernel.pattern < 1 << taps:
+            raise CertificateError(
+                f"{layer}: kernel {k} selects {kernel.pattern:#x} of {taps} taps; please report this"
+            )
+    operands = graph.inputs + 1 + len(graph.kernels) + len(graph.nodes)
+    for channel, operand in enumerate(graph.outputs):
+        if abs(operand) >= operands:
+            raise CertificateError(f"{layer}: output {channel} is operand {operand} of {operands}; please report this")
 
 
 def _coefficients(graph: AdderGraph, levels: _Levels, start: int, stop: int) -> NDArray[np.int32]:

@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import tempfile
-from pathlib import Path
 
 from amaranth.back import rtlil
 
@@ -14,6 +12,7 @@ from xnorweave.network import Network
 from xnorweave.network_file import network_bytes
 from xnorweave.passes.plan import Plan, make_plan
 from xnorweave.passes.share import Strategy
+from xnorweave.processes import scratch
 from xnorweave.yosys import run_yosys
 
 __all__ = ["core_rtlil", "emit", "emit_core", "network_digest"]
@@ -51,8 +50,7 @@ def emit(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None =
 def emit_core(core: Core, title: list[str]) -> Design:
     """Generate the Verilog of a lowered core; ``title`` lines head it as comments and hold no user's text."""
     text, shared = core_rtlil(core)
-    with tempfile.TemporaryDirectory(prefix="xnorweave-") as name:
-        folder = Path(name)
+    with scratch("emit") as folder:
         (folder / "design.il").write_text(text, encoding="utf-8")
         script = [
             "read_rtlil design.il",

@@ -19,6 +19,7 @@ from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.hw.maxpool import MaxPool
 from xnorweave.hw.pixel_table import PixelTable
 from xnorweave.hw.sliding_window import SlidingWindow
+from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.threshold import ThresholdUnit
 from xnorweave.network import Network
 from xnorweave.passes.plan import LayerPlan, Plan, make_plan
@@ -186,13 +187,19 @@ class _Builder:
         self._add(stage, Conv2D(window=window, graph=sums, threshold=threshold), stage.output_shape)
 
     def _adapt(self, name: str, lane_bits: int, simd: int) -> None:
-        """Bring the stream from its lanes per word to ``simd``."""
+        """Bring the stream from its lanes per word to ``simd``.
+
+        An unpacker takes a word only every few cycles. The words of a frame wait for it in a FIFO of their number, so
+        that the stage before, which may give them in a burst, is never held up by it; no wait is circular, since
+        words move one way only.
+        """
         words = -(-self.frame_lanes // self.lanes)
         if simd == self.lanes:
             return
         if simd % self.lanes == 0:
             part = Packer(word_bits=self.lanes * lane_bits, factor=simd // self.lanes, words=words)
         elif self.lanes % simd == 0:
+            self.parts.append((f"fifo_{name}", StreamFifo(word_bits=self.lanes * lane_bits, depth=words)))
             words = -(-self.frame_lanes // simd)
             part = Unpacker(word_bits=simd * lane_bits, factor=self.lanes // simd, words=words)
         else:
@@ -200,7 +207,7 @@ class _Builder:
                 f"{name}: simd={simd} is neither a multiple nor a divisor of the {self.lanes} lanes before it; "
                 f"nearest: {self.lanes}"
             )
-        self.parts.append((f"{_instance(name)}_lanes", part))
+        self.parts.append((f"lanes_{name}", part))
 
     def _dense(self, stage: DenseStage, plan: LayerPlan) -> None:
         outputs, inputs = stage.weights.shape

@@ -40,7 +40,7 @@ MAX_SIDE = 1024
 MAX_CHANNELS = 16_384
 MAX_KERNEL = 7
 MAX_LAYERS = 256
-NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}\Z")
+NAME_PATTERN = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,39}\Z")
 
 
 def _frozen(array: NDArray, dtype: type) -> NDArray:
@@ -52,7 +52,7 @@ def _frozen(array: NDArray, dtype: type) -> NDArray:
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not NAME_PATTERN.match(name):
         raise NetworkError(
-            f"layer name {name!r}: a name is a letter followed by at most 39 letters, digits or underscores; rename it"
+            f"layer name {name!r}: a name is a letter and at most 39 letters, digits or single underscores; rename it"
         )
     return name
 
@@ -361,6 +361,9 @@ class Network:
             raise NetworkError(f"network name {self.name!r}: give 1 to 80 printable characters")
         if not 1 <= len(self.layers) <= MAX_LAYERS:
             raise NetworkError(f"network: {len(self.layers)} layers, not 1 to {MAX_LAYERS}")
+        for text in (*self.classes, *self.history):
+            if not text.isprintable():
+                raise NetworkError(f"network: label or history {text[:40]!r} has unprintable characters; remove them")
         seen: dict[str, str] = {}
         for layer in self.layers:
             if layer.name.lower() in seen:

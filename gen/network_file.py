@@ -85,7 +85,10 @@ def read_arrays(path: Path, *, kinds: str = "iubU", error: type[Exception] = Net
                     raise error(f"{path}: {name} is packed by method {entry.compress_type}; write it with savez")
                 if name in arrays or name == entry.filename:
                     raise error(f"{path}: entry {entry.filename!r} is repeated or no .npy array; write it with savez")
-                arrays[name] = _read_array(path, name, archive.read(entry), kinds, error)
+                # Not archive.read: it trusts the data, not the size that was checked above.
+                with archive.open(entry) as file:
+                    data = file.read(entry.file_size)
+                arrays[name] = _read_array(path, name, data, kinds, error)
             return arrays
     except FileNotFoundError as e:
         raise error(f"{path}: no such file; check the path") from e

@@ -2,16 +2,19 @@
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import BinaryIO
 
 from xnorweave.errors import ToolchainError
 
-__all__ = ["run_tool"]
+__all__ = ["run_tool", "scratch"]
 
 _GRACE_S = 3.0
 _CHUNK_BYTES = 65536
@@ -75,7 +78,7 @@ def run_tool(
     if not finished:
         raise ToolchainError(
             f"{tool}: not done after {timeout_s:g} s and was stopped; log: {log_path}; "
-            "remedy: a smaller design, or a longer time limit"
+            "remedy: a smaller design, or a faster machine"
         )
     if process.returncode != 0:
         raise ToolchainError(
@@ -143,3 +146,17 @@ def _reason(log_path: Path, status: int) -> str:
     errors = [line for line in lines if "ERROR" in line or line.startswith(("error:", "fatal"))]
     reason = errors[0] if errors else (lines or ["no output"])[-1]
     return f"exit status {status}: {reason}"
+
+
+@contextmanager
+def scratch(what: str) -> Iterator[Path]:
+    """Folder that is removed again, but stays where an error names a file in it."""
+    folder = Path(mkdtemp(prefix=f"xnorweave-{what}-"))
+    try:
+        yield folder
+    except ToolchainError:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

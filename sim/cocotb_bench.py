@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from xnorweave.design import Design, Tap
 from xnorweave.errors import MismatchError, ToolchainError
+from xnorweave.processes import scratch
 from xnorweave.sim.bench import BenchResult, Stimulus
-from xnorweave.sim.simulators import command, find_icarus, find_verilator, log_tail, scratch, verilate
+from xnorweave.sim.simulators import command, find_icarus, find_verilator, log_tail, verilate
 from xnorweave.sim.wrapper import BENCH_MODULE, CellModels, write_sources
 
 __all__ = ["run_cocotb"]

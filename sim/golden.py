@@ -28,14 +28,14 @@ class GoldenResult:
     ----------
     outputs : int array
         Class indices [N] after an ArgMax, else the last layer's values [N, channels, height, width].
-    scores : int32 array [N, classes], optional
+    scores : int32 (int64 where sums need it) array [N, classes], optional
         The sums an ArgMax chose from.
     layers : dict of str to array
         Every layer's values by name, [N, channels, height, width] (an ArgMax's: [N]); empty unless asked for.
     """
 
     outputs: NDArray
-    scores: NDArray[np.int32] | None = None
+    scores: NDArray[np.integer] | None = None
     layers: dict[str, NDArray] = field(default_factory=dict)
 
 
@@ -135,7 +135,7 @@ def run_layer(layer: Layer, values: NDArray) -> NDArray:
             return values[:, 0, 0, :].argmax(1)
 
 
-def _conv2d(layer: Conv2D, values: NDArray) -> NDArray[np.int32]:
+def _conv2d(layer: Conv2D, values: NDArray) -> NDArray[np.integer]:
     top, bottom, left, right = layer.padding
     padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)))
     windows = sliding_window_view(padded, layer.kernel, (1, 2))[:, :: layer.stride, :: layer.stride]
@@ -145,8 +145,8 @@ def _conv2d(layer: Conv2D, values: NDArray) -> NDArray[np.int32]:
     return _product(flat, matrix).reshape(frames, rows, columns, -1)
 
 
-def _product(values: NDArray, weights: NDArray[np.int8]) -> NDArray[np.int32]:
+def _product(values: NDArray, weights: NDArray[np.int8]) -> NDArray[np.integer]:
     limits = np.iinfo(values.dtype)
     largest = max(abs(int(limits.min)), int(limits.max)) * len(weights)
     dtype = np.float32 if largest < 1 << 24 else np.float64
-    return (values.astype(dtype) @ weights.astype(dtype)).astype(np.int32)
+    return (values.astype(dtype) @ weights.astype(dtype)).astype(np.int32 if largest < 1 << 31 else np.int64)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from xnorweave.design import Design, Tap
 from xnorweave.errors import DataError, MismatchError, ToolchainError
 from xnorweave.network import Network
+from xnorweave.processes import scratch
 from xnorweave.sim import golden
 from xnorweave.sim.amaranth_bench import run_amaranth
 from xnorweave.sim.bench import BenchResult, Progress, Stimulus
 from xnorweave.sim.cocotb_bench import run_cocotb
-from xnorweave.sim.simulators import find_icarus, find_verilator, scratch
+from xnorweave.sim.simulators import find_icarus, find_verilator
 from xnorweave.sim.vectors import Mismatch, first_mismatch, input_words, tap_values
 from xnorweave.sim.verilator_bench import compile_bench
 

@@ -8,8 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,7 +17,7 @@ from xnorweave.errors import ToolchainError
 from xnorweave.processes import run_tool
 from xnorweave.sim.wrapper import CellModels
 
-__all__ = ["VerilatorTool", "command", "find_icarus", "find_verilator", "log_tail", "scratch", "verilate"]
+__all__ = ["VerilatorTool", "command", "find_icarus", "find_verilator", "log_tail", "verilate"]
 
 MIN_VERILATOR = (5, 36)
 """Older ones have bugs with cocotb's and this package's benches."""
@@ -114,20 +113,6 @@ def _verilator_version(executable: str) -> str:
         return ""
     found = re.search(r"Verilator (\d+)\.(\d+)", said)
     return f"{int(found[1])}.{int(found[2])}" if found else ""
-
-
-@contextmanager
-def scratch(what: str) -> Iterator[Path]:
-    """Folder that is removed again, but stays where an error names a file in it."""
-    folder = Path(mkdtemp(prefix=f"xnorweave-{what}-"))
-    try:
-        yield folder
-    except ToolchainError:
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def command(

@@ -10,9 +10,10 @@ import numpy as np
 
 from xnorweave.design import Design, Tap
 from xnorweave.errors import MismatchError, ToolchainError
+from xnorweave.processes import scratch
 from xnorweave.sim import bench
 from xnorweave.sim.bench import BenchResult, Stimulus, StreamCount
-from xnorweave.sim.simulators import command, find_verilator, scratch, verilate
+from xnorweave.sim.simulators import command, find_verilator, verilate
 from xnorweave.sim.wrapper import BENCH_MODULE, CellModels, flag_bits, wrap, write_sources
 
 __all__ = ["CompiledBench", "compile_bench", "run_verilator"]

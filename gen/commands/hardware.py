@@ -225,7 +225,7 @@ def _add_rate(report: Report, design: Design) -> None:
     """Frames per second: of the core, by the interval that the simulation measured; and of the serial link."""
     synthesis = report["synthesis"]
     cycles = report["simulation"].get("cycles_per_image")
-    if cycles:
+    if cycles and report["simulation"]["images"] > 1:  # one image alone shows its latency, no interval
         synthesis["frames_per_second"] = round(synthesis["clock_mhz"] * 1e6 / cycles, 1)
     frame_bytes = design.input_words * bytes_per_word(design.input_bits)
     synthesis["link_frames_per_second"] = round(synthesis["baud"] / _SERIAL_BITS_PER_BYTE / frame_bytes, 1)

@@ -50,17 +50,24 @@ class Plan:
     ----------
     layers : tuple of LayerPlan
         One for each stage of `streamline`, in order.
+    input_cycles : int
+        Cycles in which a frame comes in, one pixel each.
     levels_per_register : int
         Adders in a row between two registers in spatial layers.
     """
 
     layers: tuple[LayerPlan, ...]
+    input_cycles: int
     levels_per_register: int
 
     @property
     def interval_cycles(self) -> int:
-        """Cycles from frame to frame: the slowest stage's."""
-        return max(layer.interval_cycles for layer in self.layers)
+        """Cycles from frame to frame: the slowest stage's, or the input's.
+
+        Exact without padding, given room at the output. Where padded convolutions follow each other, one may wait while
+        the next makes its padding, and a frame may take longer; simulation tells how long.
+        """
+        return max(self.input_cycles, *(layer.interval_cycles for layer in self.layers))
 
 
 def make_plan(network: Network, *, interval_cycles: int | None = None, levels_per_register: int = 3) -> Plan:
@@ -93,7 +100,7 @@ def make_plan(network: Network, *, interval_cycles: int | None = None, levels_pe
     for stage in stages:
         layers.append(_plan_stage(stage, lanes, target))
         lanes = layers[-1].lanes
-    return Plan(layers=tuple(layers), levels_per_register=levels_per_register)
+    return Plan(layers=tuple(layers), input_cycles=height * width, levels_per_register=levels_per_register)
 
 
 def _window_cycles(stage: ConvStage | PoolStage) -> int:

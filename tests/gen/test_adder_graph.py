@@ -109,3 +109,26 @@ def test_block_by_block_is_the_same_proof(bits, rng, monkeypatch):
     certify(build(bits), WEIGHTS, "layer")
     with pytest.raises(CertificateError, match="output 0 has coefficient"):
         certify(changed(build(bits), 0, lhs=1, rhs=3), WEIGHTS, "layer")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"taps": (-1, 2)}, r"kernel 0 has taps \(-1, 2\), not 2 inputs"),
+        ({"taps": (1, 9)}, r"kernel 0 has taps \(1, 9\), not 2 inputs"),
+        ({"taps": (1, 2, 2)}, r"kernel 0 has taps \(1, 2, 2\), not 2 inputs"),
+        ({"pattern": 4}, r"kernel 0 selects 0x4 of 2 taps"),
+        ({"pattern": 0}, r"kernel 0 selects 0x0 of 2 taps"),
+    ],
+)
+def test_kernels_that_hardware_cannot_mean_are_refused(fields, message):
+    kernel = KernelNode((1, 2), (1, 2), 0b11)._replace(**fields)
+    graph = AdderGraph(inputs=2, input_bits=1, kernels=(kernel,), nodes=(), outputs=(3,), constants=(0,))
+    with pytest.raises(CertificateError, match=message):
+        certify(graph, np.ones((2, 1), np.int8), "layer")
+
+
+def test_an_output_that_is_not_there_is_refused():
+    graph = AdderGraph(inputs=2, input_bits=1, kernels=(), nodes=(), outputs=(3,), constants=(0,))
+    with pytest.raises(CertificateError, match="output 0 is operand 3 of 3"):
+        certify(graph, np.ones((2, 1), np.int8), "layer")

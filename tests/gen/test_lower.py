@@ -3,7 +3,7 @@ import pytest
 
 from xnorweave.errors import UnsupportedError
 from xnorweave.lower import Core, lower
-from xnorweave.network import Network
+from xnorweave.network import Conv2D, Network
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import STRATEGIES
 from xnorweave.sim import golden
@@ -47,6 +47,24 @@ def test_random_networks_equal_golden_in_every_layer(seed):
     assert mismatches(network, core, frames, idle=idle, stall=stall, seed=seed) == []
 
 
+@pytest.mark.parametrize("seed", range(200, 230))
+def test_the_planned_interval_is_kept(seed):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    try:
+        plan = make_plan(network, interval_cycles=int(rng.choice([1, 20, 100])) if seed % 2 else None)
+        core = lower(network, plan=plan)
+    except UnsupportedError:
+        pytest.skip("this draw needs hardware that is not there")
+    stimulus = Stimulus(frames=input_words(network, random_frames(rng, network, 7)))
+    result = run_amaranth(core, stimulus, output_words=core.taps[-1].words)
+    padded = [any(layer.padding) for layer in network.layers if isinstance(layer, Conv2D)]
+    if any(padded[1:]):
+        assert result.interval_cycles >= plan.interval_cycles
+    else:
+        assert result.interval_cycles == plan.interval_cycles
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1000, 1300))
 def test_many_random_networks_equal_golden_in_every_layer(seed):
@@ -66,9 +84,14 @@ def test_a_reset_at_any_time_leaves_nothing_behind(seed):
     core = lowered(network, seed)
     assert core is not None
     frames = random_frames(rng, network, 3)
-    resets = tuple(int(c) for c in np.sort(rng.choice(np.arange(5, 400), 6, replace=False)))
-    taps_off = Stimulus(frames=input_words(network, frames), reset_at=resets)
-    result = run_amaranth(core, taps_off, output_words=core.taps[-1].words)
+    words = input_words(network, frames)
+    undisturbed = run_amaranth(core, Stimulus(frames=words), output_words=core.taps[-1].words).cycles
+    # Every reset comes before the run can be over, since each only makes it longer.
+    resets = tuple(int(c) for c in np.sort(rng.choice(np.arange(2, undisturbed - 1), 6, replace=False)))
+    core = lowered(network, seed)
+    assert core is not None
+    result = run_amaranth(core, Stimulus(frames=words, reset_at=resets), output_words=core.taps[-1].words)
+    assert result.resets == len(resets)
     want = golden.run(network, frames, keep_layers=True).layers[core.taps[-1].layer]
     assert first_mismatch(core.taps[-1], result.outputs, want) is None
 

@@ -67,7 +67,7 @@ def test_arrays_are_copied_and_read_only() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: conv(name="a b"), r"layer name 'a b': a name is a letter followed by .*; rename it"),
+        (lambda: conv(name="a b"), r"layer name 'a b': a name is a letter and .* single underscores; rename it"),
         (
             lambda: Conv2D(name="c", weights=ones(3, 3)),
             r"c: weights have shape \(3, 3\), not a non-empty \[out, in, ky",
@@ -132,3 +132,18 @@ def test_class_labels_must_match_the_outputs() -> None:
 def test_a_network_name_is_short_and_printable(name: Any) -> None:
     with pytest.raises(NetworkError, match=r"network name .*: give 1 to 80 printable characters"):
         network(conv(), name=name)
+
+
+@pytest.mark.parametrize("field", ["classes", "history"])
+@pytest.mark.parametrize("text", ["\ud800", "x\x1b]0;title\x07", "a\nb"])
+def test_text_that_a_terminal_would_obey_is_refused(field, text):
+    layers = (Dense(name="d", weights=np.ones((2, 4), np.int8)),)
+    texts = (text, "plain") if field == "classes" else (text,)
+    with pytest.raises(NetworkError, match=r"label or history .* has unprintable characters; remove them"):
+        Network(name="n", input=InputSpec(kind="bits", shape=(4, 1, 1)), layers=layers, **{field: texts})
+
+
+@pytest.mark.parametrize("name", ["conv__window", "a__", "x__o__payload"])
+def test_names_that_could_meet_those_of_the_hardware_are_refused(name):
+    with pytest.raises(NetworkError, match=r"single underscores; rename it"):
+        MaxPool(name=name)

@@ -382,3 +382,23 @@ def test_an_unwritable_place_is_an_error_and_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(NetworkError, match=r"absent/net\.npz: cannot be written .*choose another path"):
         save_network(small_network(), tmp_path / "absent" / "net.npz")
     assert not os.listdir(tmp_path)
+
+
+def test_a_size_that_lies_costs_no_memory(tmp_path):
+    """The archive says 1,000 bytes, the data inflate to 300 MB: reading stops at what was said."""
+    import resource
+    import struct
+    import zipfile
+
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("network.npy", "w") as entry:
+        for _ in range(300):
+            entry.write(bytes(1 << 20))
+    data = path.read_bytes()
+    said, true = struct.pack("<L", 1000), struct.pack("<L", 300 << 20)
+    assert true in data
+    path.write_bytes(data.replace(true, said))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NetworkError, match=r"bomb\.npz"):
+        load_network(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10

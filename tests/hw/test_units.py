@@ -1,4 +1,4 @@
-"""Threshold, pooling, pixel table, argmax, stream register."""
+"""Threshold, pooling, pixel table, argmax, stream register and FIFO."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from amaranth import signed, unsigned
 from xnorweave.hw.argmax import ArgMax
 from xnorweave.hw.maxpool import MaxPool
 from xnorweave.hw.pixel_table import PixelTable
+from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.stream_register import StreamRegister
 from xnorweave.hw.threshold import ThresholdUnit
 
@@ -96,3 +97,14 @@ def test_stream_register(pace, stream, rng):
     words = [int(w) for w in rng.integers(0, 256, 50)]
     result = stream(StreamRegister(word_bits=8), [words], 50, pace)
     assert result.outputs == [words]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7, 16])
+def test_stream_fifo(depth, pace, stream, rng):
+    words = [int(w) for w in rng.integers(0, 256, 50)]
+    assert stream(StreamFifo(word_bits=8, depth=depth), [words], 50, pace).outputs == [words]
+
+
+def test_stream_fifo_refuses_no_room():
+    with pytest.raises(ValueError, match="at least one word, not 0"):
+        StreamFifo(word_bits=8, depth=0)

@@ -257,3 +257,17 @@ def test_lfc_all_scores(shared):
     with np.load(shared / "nets/lfcW1A1_mnist_golden.npz") as arrays:
         np.testing.assert_array_equal(result.scores, arrays["scores_test"])
     assert int((result.outputs == labels).sum()) == 9834
+
+
+def test_sums_beyond_32_bits_are_exact():
+    table = np.where(np.arange(256) > 127, 32767, -32768).astype(np.int16)
+    weights = np.ones((2, 90_000), np.int8)
+    weights[1] = -1
+    network = Network(
+        name="n",
+        input=InputSpec(kind="pixels", shape=(1, 300, 300), table=table),
+        layers=(Dense(name="scores", weights=weights), ArgMax(name="classify")),
+    )
+    result = golden.run(network, np.full((1, 1, 300, 300), 255, np.uint8))
+    assert result.scores is not None
+    assert result.scores.tolist() == [[32767 * 90_000, -32767 * 90_000]]
