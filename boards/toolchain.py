@@ -12,6 +12,7 @@ from xnorweave.boards.placement import Placement, check_fits, check_placed, plac
 from xnorweave.boards.tools import PlaceTools, find_place_tools, tool_versions
 from xnorweave.boards.top import BoardPlan, BoardTop, plan_board
 from xnorweave.design import Design
+from xnorweave.errors import UnsupportedError
 from xnorweave.processes import run_tool
 
 __all__ = ["CoreSynthesis", "Progress", "Synthesis", "synthesize", "synthesize_core"]
@@ -111,7 +112,14 @@ def synthesize(
         If a tool is missing, fails, or takes too long.
     DeviceError
         If the board has no serial port, or its chip cannot make the clock.
+    UnsupportedError
+        If the core gives more than one word a frame: the link answers with one.
     """
+    if design.output_words != 1:
+        raise UnsupportedError(
+            f"{board.name}: the network gives {design.output_words} words a frame, the serial link answers with one; "
+            "end the network with an ArgMax, or use `xnorweave generate`"
+        )
     tell: Progress = progress if progress is not None else _silent
     board_plan = plan_board(board, clock_mhz)
     tools, versions = find_place_tools(board.family), tool_versions(board.family)

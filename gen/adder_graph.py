@@ -11,7 +11,7 @@ from xnorweave.hw.adder_graph import AdderNode, KernelNode, range_shape
 
 __all__ = ["AdderGraph", "GraphBuilder", "certify", "graph_adder_bits", "graph_additions"]
 
-_BLOCK_BYTES = 128 << 20
+_BLOCK_BYTES = 24 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -237,7 +237,7 @@ def certify(graph: AdderGraph, weights: NDArray[np.int8], layer: str) -> None:
 
     Follows each operand's exact coefficients over the inputs from the graph's structure alone, and checks that every
     output's coefficients are the weights, that its constant is as stated, and that every node's result lies within
-    the range its adder is built for. Takes some 128 MB, whatever the graph's size: inputs are followed block by block.
+    the range its adder is built for. Takes some 100 MB, whatever the graph's size: inputs are followed block by block.
 
     Parameters
     ----------

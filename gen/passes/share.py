@@ -10,6 +10,8 @@ kernel
     filter's signed sum is ``2 * P - S``, with P the sum of its units and S the sum of all inputs. Where a filter is
     shorter by its -1 taps, whose sum is N, it is ``S - 2 * N``. The minus signs are bitwise complements, and the
     constants these bring go into the thresholds.
+graph
+    Partial sums shared across channels and filters, without regard to kernels; see `xnorweave.passes.cse`.
 """
 
 import time
@@ -22,11 +24,12 @@ from numpy.typing import NDArray
 from xnorweave.adder_graph import AdderGraph, GraphBuilder, certify, graph_adder_bits, graph_additions
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Network
+from xnorweave.passes.cse import share_sums
 from xnorweave.passes.streamline import ConvStage, streamline
 
 __all__ = ["STRATEGIES", "KernelCounts", "LayerSharing", "Strategy", "count_kernels", "share_layer", "share_network"]
 
-Strategy = Literal["none", "kernel"]
+Strategy = Literal["none", "kernel", "graph"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
@@ -113,6 +116,8 @@ def share_layer(stage: ConvStage, strategy: Strategy) -> AdderGraph:
             graph = _unshared(stage)
         case "kernel":
             graph = _KernelSharing(stage).build()
+        case "graph":
+            return share_sums(stage.matrix, stage.encoding.bits, layer=stage.name)  # certified there
         case _:
             raise UnsupportedError(f"strategy {strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
     certify(graph, stage.matrix, stage.name)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -19,7 +20,7 @@ from xnorweave.boards.placement import check_fits, check_placed, place, read_rep
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.boards.tools import PlaceTools, find_place_tools, tool_versions
 from xnorweave.design import TOP_MODULE, Design
-from xnorweave.errors import DeviceError, DoesNotFitError, ToolchainError
+from xnorweave.errors import DeviceError, DoesNotFitError, ToolchainError, UnsupportedError
 from xnorweave.yosys import run_yosys
 
 WHEEL_SECONDS = 120
@@ -215,6 +216,12 @@ def test_versions():
     versions = tool_versions("ice40")
     assert set(versions) == {"yosys", "nextpnr-ice40"}
     assert all(re.match(r"\d+\.\d+", version) for version in versions.values())
+
+
+def test_a_core_with_many_words_a_frame_is_refused(core, tmp_path):
+    many = dataclasses.replace(core, output_words=9)
+    with pytest.raises(UnsupportedError, match=r"icebreaker: the network gives 9 words a frame, .* with an ArgMax"):
+        synthesize(many, board("icebreaker"), tmp_path)
 
 
 def test_board_without_serial_port(core, tmp_path):

@@ -75,7 +75,6 @@ def test_no_command_shows_the_help_and_exits_2(capfd: pytest.CaptureFixture[str]
         (["build", "fashion_mnist", "-b", "icebreaker", "-o", "out", "--data", "small.npz"], r"images are \[2, 8, 8, 1\]"),
         (["build", "fashion_mnist", "-b", "icebreaker", "-o", "small.npz"], r"is a file or a link, not a folder"),
         (["import", "fashion_mnist", "-o", "absent/net.npz"], r"cannot be written"),
-        (["generate", "fashion_mnist", "-o", "out", "--strategy", "graph"], r"graph|xnorweave"),
     ],
 )  # fmt: skip
 def test_what_a_user_can_mend_exits_1_with_one_line(
@@ -85,8 +84,6 @@ def test_what_a_user_can_mend_exits_1_with_one_line(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if "graph" in arguments and "graph" in commands.networks.STRATEGIES:
-        pytest.skip("this version has the strategy")
     monkeypatch.chdir(tmp_path)
     np.savez("small.npz", x=np.zeros((2, 8, 8), np.uint8))
     assert cli.main([*arguments, "--json"]) == 1

@@ -96,7 +96,7 @@ def test_counts_of_kernels():
 
 
 def test_unknown_strategy(rng):
-    with pytest.raises(UnsupportedError, match="strategy 'magic' is unknown; use one of none, kernel"):
+    with pytest.raises(UnsupportedError, match="strategy 'magic' is unknown; use one of none, kernel, graph"):
         share_layer(stage_of(np.ones((1, 1, 1, 1), np.int8)), "magic")  # pyright: ignore
 
 

@@ -1,0 +1,273 @@
+"""Compiled loops of `xnorweave.passes.cse`: greedy two-term common subexpressions without a table of pairs.
+
+Compiled with numba: interpreted, a layer takes hours. Both loops keep one best older partner for each token in a
+bucket queue. How often a pair of tokens still occurs can only fall, so a stale entry is an upper bound: it is counted
+again when it comes up, and memory grows with the tokens, not with their square.
+"""
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["merge_classes", "merge_rows", "merge_rows_count"]
+
+
+@intrinsic
+def _popcount(typing_context, word):
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
+@njit(cache=True, nogil=True)
+def _push(head, following, count, token):
+    following[token] = head[count]
+    head[count] = token
+
+
+@njit(cache=True, nogil=True)
+def _common(bits, a, b):
+    count = 0
+    for word in range(bits.shape[1]):
+        count += _popcount(bits[a, word] & bits[b, word])  # pyright: ignore[reportCallIssue]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _best_row(bits, weight, ties, token, limit):
+    """Older token with the most outputs in common with ``token``: (count, partner); ties to the lighter one."""
+    count, partner = 1, -1
+    for other in range(token):
+        if weight[other] < count or weight[other] < 2:
+            continue
+        common = _common(bits, token, other)
+        better = common > count
+        if common == count and partner >= 0:
+            better = weight[other] < weight[partner] or (
+                weight[other] == weight[partner] and ties[other] < ties[partner]
+            )
+        if better:
+            count, partner = common, other
+            if count >= limit and ties[0] < 0:
+                break
+    return count, partner
+
+
+@njit(cache=True, nogil=True)
+def merge_rows(bits, rows, ties):
+    """Share pairs of tokens that several outputs add up.
+
+    Parameters
+    ----------
+    bits : uint64 array [capacity, words]
+        Outputs that each token goes into; changed in place, new tokens behind the first ``rows``.
+    rows : int
+        Tokens at the start.
+    ties : float array [capacity]
+        Lower goes first among equals.
+
+    Returns
+    -------
+    lhs, rhs : int arrays
+        Token ``rows + k`` is the sum of ``lhs[k]`` and ``rhs[k]``.
+    """
+    capacity, words = bits.shape
+    weight = np.zeros(capacity, np.int64)
+    for token in range(rows):
+        for word in range(words):
+            weight[token] += _popcount(bits[token, word])  # pyright: ignore[reportCallIssue]
+    head, following = np.full(64 * words + 1, -1, np.int64), np.full(capacity, -1, np.int64)
+    partner = np.full(capacity, -1, np.int64)
+    lhs, rhs = np.zeros(capacity - rows, np.int64), np.zeros(capacity - rows, np.int64)
+    top = 64 * words
+    for token in range(rows):
+        count, partner[token] = _best_row(bits, weight, ties, token, top)
+        if partner[token] >= 0:
+            _push(head, following, count, token)
+    tokens, current = rows, top
+    while current >= 2:
+        token = head[current]
+        if token < 0:
+            current -= 1
+            continue
+        head[current] = following[token]
+        if _common(bits, token, partner[token]) != current:
+            count, partner[token] = _best_row(bits, weight, ties, token, current)
+            if partner[token] < 0:
+                continue
+            if count < current:
+                _push(head, following, count, token)
+                continue
+        other, new = partner[token], tokens
+        tokens += 1
+        lhs[new - rows], rhs[new - rows] = token, other
+        for word in range(words):
+            both = bits[token, word] & bits[other, word]
+            bits[new, word] = both
+            bits[token, word] ^= both
+            bits[other, word] ^= both
+        weight[token] -= current
+        weight[other] -= current
+        weight[new] = current
+        for changed in (token, new):
+            count, partner[changed] = _best_row(bits, weight, ties, changed, current)
+            if partner[changed] >= 0:
+                _push(head, following, count, changed)
+    return lhs[: tokens - rows], rhs[: tokens - rows]
+
+
+@njit(cache=True, nogil=True)
+def merge_rows_count(bits, rows, outputs, ties):
+    """Additions that ``outputs`` sums take after `merge_rows`."""
+    lhs, _ = merge_rows(bits, rows, ties)
+    count = len(lhs) - outputs
+    for token in range(rows + len(lhs)):
+        for word in range(bits.shape[1]):
+            count += _popcount(bits[token, word])  # pyright: ignore[reportCallIssue]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _agreement(codes, a, b):
+    """Blocks where two tokens are in one class with like signs, and with opposite signs."""
+    same, opposite = 0, 0
+    for block in range(codes.shape[1]):
+        code = codes[a, block]
+        if code != 0:
+            same += code == codes[b, block]
+            opposite += code == -codes[b, block]
+    return same, opposite
+
+
+@njit(cache=True, nogil=True)
+def _best_member(codes, first, size, member, token, same, opposite, ties):
+    """Older token that shares most classes with ``token``: (count, partner, sign)."""
+    touched = np.empty(64, np.int64)
+    found = 0
+    count, partner, sign = 1, -1, 1
+    for block in range(codes.shape[1]):
+        code = codes[token, block]
+        if code == 0:
+            continue
+        for k in range(first[abs(code)], first[abs(code)] + size[abs(code)]):
+            other = member[k]
+            if other >= token:
+                continue
+            if same[other] + opposite[other] == 0:
+                if found == len(touched):
+                    touched = np.concatenate((touched, np.empty(found, np.int64)))
+                touched[found] = other
+                found += 1
+            if codes[other, block] == code:
+                same[other] += 1
+            else:
+                opposite[other] += 1
+    for k in range(found):
+        other = touched[k]
+        common = max(same[other], opposite[other])
+        if common > count or (common == count and partner >= 0 and ties[other] < ties[partner]):
+            count, partner = common, other
+            sign = 1 if same[other] >= opposite[other] else -1
+    for k in range(found):
+        same[touched[k]] = 0
+        opposite[touched[k]] = 0
+    return count, partner, sign
+
+
+@njit(cache=True, nogil=True)
+def _replace(first, size, member, code, a, b, new):
+    """Put ``new`` in the place of two members of a class."""
+    end = first[code] + size[code]
+    for k in range(first[code], end):
+        if member[k] == a:
+            member[k] = new
+            break
+    for k in range(first[code], end):
+        if member[k] == b:
+            member[k] = member[end - 1]
+            break
+    size[code] -= 1
+
+
+@njit(cache=True, nogil=True)
+def _index(codes, rows, classes):
+    """Members of each class as one array: (first, size, member)."""
+    size = np.zeros(classes + 1, np.int64)
+    for token in range(rows):
+        for block in range(codes.shape[1]):
+            size[abs(codes[token, block])] += 1
+    first = np.zeros(classes + 1, np.int64)
+    for k in range(1, classes + 1):
+        first[k] = first[k - 1] + size[k - 1]
+    member, fill = np.zeros(rows * codes.shape[1], np.int64), first.copy()
+    for token in range(rows):
+        for block in range(codes.shape[1]):
+            code = abs(codes[token, block])
+            member[fill[code]] = token
+            fill[code] += 1
+    return first, size, member
+
+
+@njit(cache=True, nogil=True)
+def merge_classes(codes, rows, classes, ties):
+    """Share signed pairs of tokens that are in one class in several blocks.
+
+    Parameters
+    ----------
+    codes : int32 array [capacity, blocks]
+        Class of each token in each block, from 1, negative where it is subtracted there, 0 where it is absent; changed
+        in place, new tokens behind the first ``rows``.
+    rows, classes : int
+        Tokens at the start, and classes of all blocks.
+    ties : float array [capacity]
+        Lower goes first among equals.
+
+    Returns
+    -------
+    lhs, rhs, sign : int arrays
+        Token ``rows + k`` is ``lhs[k] + sign[k] * rhs[k]``.
+    """
+    capacity, blocks = codes.shape
+    first, size, member = _index(codes, rows, classes)
+    same, opposite = np.zeros(capacity, np.int32), np.zeros(capacity, np.int32)
+    head, following = np.full(blocks + 1, -1, np.int64), np.full(capacity, -1, np.int64)
+    partner, signs = np.full(capacity, -1, np.int64), np.ones(capacity, np.int64)
+    lhs, rhs = np.zeros(capacity - rows, np.int64), np.zeros(capacity - rows, np.int64)
+    sign = np.ones(capacity - rows, np.int64)
+    for token in range(rows):
+        count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite, ties)
+        if partner[token] >= 0:
+            _push(head, following, count, token)
+    tokens, current = rows, blocks
+    while current >= 2:
+        token = head[current]
+        if token < 0:
+            current -= 1
+            continue
+        head[current] = following[token]
+        alike, unlike = _agreement(codes, token, partner[token])
+        if (alike if signs[token] > 0 else unlike) != current:
+            count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite, ties)
+            if partner[token] < 0:
+                continue
+            if count < current:
+                _push(head, following, count, token)
+                continue
+        other, new = partner[token], tokens
+        tokens += 1
+        lhs[new - rows], rhs[new - rows], sign[new - rows] = token, other, signs[token]
+        for block in range(blocks):
+            code = codes[token, block]
+            if code != 0 and code == signs[token] * codes[other, block]:
+                codes[new, block] = code
+                codes[token, block] = codes[other, block] = 0
+                _replace(first, size, member, abs(code), token, other, new)
+        for changed in (token, new):
+            count, partner[changed], signs[changed] = _best_member(
+                codes, first, size, member, changed, same, opposite, ties
+            )
+            if partner[changed] >= 0:
+                _push(head, following, count, changed)
+    made = tokens - rows
+    return lhs[:made], rhs[:made], sign[:made]

@@ -1,0 +1,126 @@
+import importlib.resources
+
+import numpy as np
+import pytest
+
+from xnorweave.adder_graph import AdderGraph, certify, graph_additions
+from xnorweave.importers import load_any
+from xnorweave.network_file import load_network
+from xnorweave.passes.cse import share_sums
+from xnorweave.passes.share import share_layer
+from xnorweave.passes.streamline import ConvStage, streamline
+
+SHAPES = [
+    (1, 1, 1),
+    (1, 1, 8),
+    (1, 9, 1),
+    (2, 5, 1),
+    (9, 1, 1),
+    (3, 2, 8),
+    (5, 7, 1),
+    (27, 16, 8),
+    (27, 70, 1),
+    (72, 16, 1),
+    (200, 3, 1),
+    (144, 32, 1),
+    (30, 130, 2),
+]
+
+
+def random_matrix(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
+    return rng.choice(np.array([-1, 1], np.int8), (inputs, outputs))
+
+
+def evaluate(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
+    """Outputs for inputs [samples, inputs], node by node: no use of the certificate's arithmetic."""
+    values = [np.zeros(len(x), np.int64), *x.T.astype(np.int64)]
+
+    def operand(number: int) -> np.ndarray:
+        _, high = graph.operand_range(abs(number))
+        return values[number] if number >= 0 else (1 << max(1, high.bit_length())) - 1 - values[-number]
+
+    for node in graph.nodes:
+        rhs = operand(node.rhs)
+        values.append((operand(node.lhs) << node.lhs_shift) + (-rhs if node.subtract else rhs))
+        assert node.low <= values[-1].min() <= values[-1].max() <= node.high
+    return np.stack([operand(o) for o in graph.outputs], 1) - np.array(graph.constants)
+
+
+def check(matrix: np.ndarray, bits: int, rng: np.random.Generator, **options) -> AdderGraph:
+    graph = share_sums(matrix, bits, **options)
+    certify(graph, matrix, "test")
+    assert not graph.kernels
+    x = rng.integers(0, 2**bits, (40, len(matrix)))
+    x[0], x[1] = 0, 2**bits - 1
+    x[2], x[3] = (2**bits - 1) * (matrix[:, 0] > 0), (2**bits - 1) * (matrix[:, 0] < 0)
+    assert np.array_equal(evaluate(graph, x), x @ matrix.astype(np.int64))
+    inputs, outputs = matrix.shape
+    assert graph_additions(graph) <= outputs * (inputs - 1)
+    return graph
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "bits"), SHAPES)
+def test_graphs_compute_the_sums(inputs, outputs, bits, rng):
+    check(random_matrix(rng, inputs, outputs), bits, rng, effort=0.05)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (9, 1), (18, 5), (64, 64)], ids=str)
+def test_constant_matrices(sign, shape, rng):
+    graph = check(np.full(shape, sign, np.int8), 1, rng)
+    assert graph_additions(graph) == shape[0] - 1
+
+
+def test_equal_and_inverse_outputs_cost_nothing(rng):
+    matrix = random_matrix(rng, 40, 6)
+    one = graph_additions(check(matrix, 1, rng))
+    many = check(np.concatenate([matrix, -matrix, matrix[:, ::-1]], axis=1), 1, rng)
+    assert graph_additions(many) == one
+
+
+def test_equal_and_inverse_inputs_are_one_class(rng):
+    matrix = random_matrix(rng, 12, 16)
+    one = graph_additions(share_sums(matrix, 1))
+    twice = check(np.concatenate([matrix, -matrix]), 1, rng)
+    assert graph_additions(twice) <= one + 12
+
+
+def test_nearly_equal_outputs(rng):
+    matrix = np.repeat(random_matrix(rng, 90, 1), 20, axis=1)
+    matrix[np.arange(20), np.arange(20)] *= -1
+    # The common sum, and one or two small corrections for each output.
+    assert graph_additions(check(matrix, 1, rng)) <= 89 + 2 * 20
+
+
+def test_same_seed_same_graph(rng):
+    matrix = random_matrix(rng, 60, 24)
+    one, two = (share_sums(matrix, 1, effort=0.1, seed=5) for _ in range(2))
+    assert (one.nodes, one.outputs, one.constants) == (two.nodes, two.outputs, two.constants)
+
+
+def test_more_effort_is_no_worse(rng):
+    matrix = random_matrix(rng, 144, 32)
+    few, many = (graph_additions(share_sums(matrix, 1, effort=effort)) for effort in (0, 0.3))
+    assert many <= few
+
+
+def test_random_matrix_beats_known_counts():
+    matrix = np.random.default_rng(0).choice([-1, 1], (576, 64)).astype(np.int8)
+    assert graph_additions(share_sums(matrix, 1)) <= 5_450
+
+
+def test_shipped_network_needs_less_than_kernel_sharing():
+    with importlib.resources.as_file(importlib.resources.files("xnorweave") / "networks" / "fashion_mnist.npz") as path:
+        network = load_network(path)
+    stages = [stage for stage in streamline(network) if isinstance(stage, ConvStage)]
+    assert stages
+    for stage in stages:
+        graph = share_sums(stage.matrix, stage.encoding.bits)
+        assert graph_additions(graph) <= graph_additions(share_layer(stage, "kernel"))
+
+
+def test_cnv_needs_less_than_the_strongest_peer(shared):
+    network = load_any(shared / "nets" / "cnvW1A1_cifar10.npz")
+    stages = [stage for stage in streamline(network) if isinstance(stage, ConvStage)]
+    assert graph_additions(share_sums(stages[1].matrix, 1)) <= 5_344
+    assert graph_additions(share_sums(stages[0].matrix, stages[0].encoding.bits)) <= 64 * 26
