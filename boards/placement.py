@@ -17,7 +17,9 @@ __all__ = ["Placement", "check_fits", "check_placed", "place", "read_report"]
 
 _LUT_CELL = {"ice40": "ICESTORM_LC", "ecp5": "TRELLIS_COMB"}
 _BLOCK_RAM_CELL = {"ice40": "ICESTORM_RAM", "ecp5": "DP16KD"}
-_FULL = re.compile(r"ERROR: .*(no (more )?Bels? remaining|no BELs|find legal placement|Unable to place)", re.IGNORECASE)
+_FULL = re.compile(
+    r"ERROR: .*(no (more )?Bels? remaining|no BELs|find legal placement|Unable to place|expand region)", re.IGNORECASE
+)
 _CONSTRAINT_TOLERANCE = 0.02
 
 

@@ -297,7 +297,10 @@ def test_clock_missed(tmp_path):
     placement = read_report(report(tmp_path, sync=(31.56, 48.0)), board("icebreaker"), 48.0)
     with pytest.raises(
         DoesNotFitError,
-        match=r"icebreaker: the clock of 48 MHz is missed, 31\.56 MHz reached; remedy: a clock of at most 31\.5 MHz",
+        match=(
+            r"icebreaker: the clock of 48 MHz is missed, 31\.56 MHz reached; "
+            r"remedy: another seed, a faster board, or a clock of at most 31\.5 MHz"
+        ),
     ):
         check_placed(placement, board("icebreaker"), 48.0)
     check_placed(placement, board("icebreaker"), 31.56)
@@ -310,7 +313,7 @@ def test_clock_missed(tmp_path):
         ("icestick", {"block_rams": 17}, r"icestick: does not fit: 0 of 1280 LUTs, 17 of 16 block RAMs"),
         ("icestick", {"flip_flops": 1300}, r"icestick: does not fit: 1300 of 1280 LUTs"),
         ("ulx3s-25f", {"luts": 20000, "carries": 3000}, r"ulx3s-25f: does not fit: 26000 of 24288 LUTs"),
-        ("ulx3s-85f", {"luts": 90000}, r"no board of the catalogue is large enough, or a slower plan"),
+        ("ulx3s-85f", {"luts": 90000}, r"no board of the catalogue is large enough, or a smaller network"),
     ],
 )
 def test_counts_that_cannot_fit(name, counts, message):
@@ -380,3 +383,16 @@ def test_same_seed_same_bitstream_wherever_it_is_made(core, tmp_path):
 def test_clock_missed_after_place_and_route(core, tmp_path):
     with pytest.raises(DoesNotFitError, match=r"icebreaker: the clock of 192 MHz is missed, \d+\.\d\d MHz reached"):
         synthesize(core, board("icebreaker"), tmp_path, clock_mhz=192)
+
+
+@pytest.mark.parametrize(
+    ("error", "cells_used", "message"),
+    [
+        ("Unable to find legal placement for all cells", 5100, r"is too full to be placed: 5100 of 5280 LUTs"),
+        ("Failed to expand region (0, 0) |_> (25, 31) of 5804 ICESTORM_LCs", 5804, r"does not fit: 5804 of 5280 LUTs"),
+    ],
+)
+def test_a_full_chip_is_told_from_one_that_is_too_full_to_be_placed(error, cells_used, message, tmp_path):
+    code = f"print('Info:  ICESTORM_LC: {cells_used}/ 5280  99%'); import sys; print('ERROR: {error}'); sys.exit(1)"
+    with pytest.raises(DoesNotFitError, match=rf"icebreaker: {message}"):
+        fake_place(code, tmp_path, luts=5000)
