@@ -61,7 +61,7 @@ def test_kernel_unit_refuses_patterns_off_the_window(pattern):
         KernelUnit(size=(3, 3), pattern=pattern, input_bits=1)
 
 
-@pytest.mark.parametrize(("shift", "subtract"), itertools.product((0, 1), (False, True)))
+@pytest.mark.parametrize(("shift", "subtract"), list(itertools.product((0, 1), (False, True))))
 def test_adders_on_all_operands(shift, subtract):
     for a_shape, b_shape in [(unsigned(3), unsigned(2)), (signed(3), unsigned(3)), (unsigned(1), signed(4))]:
         a_values = range(-4, 4) if a_shape.signed else range(1 << a_shape.width)
