@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError
 from xnorweave.network import MAX_LAYERS, ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
 
-__all__ = ["FORMAT", "load_network", "network_bytes", "read_arrays", "save_network"]
+__all__ = ["FORMAT", "load_network", "network_bytes", "network_of", "read_arrays", "save_network"]
 
 FORMAT = "xnorweave/1"
 MAX_ENTRIES = 4 * MAX_LAYERS
@@ -124,7 +124,17 @@ def load_network(path: str | os.PathLike[str]) -> Network:
         Where anything about the file is not as the format says; the message names place, value and remedy.
     """
     path = Path(path)
-    arrays = read_arrays(path)
+    return network_of(read_arrays(path), path)
+
+
+def network_of(arrays: dict[str, NDArray], path: Path) -> Network:
+    """Build and check the network that the arrays of a file describe; ``path`` is named in errors, ``arrays`` used up.
+
+    Raises
+    ------
+    NetworkError
+        As `load_network`.
+    """
     try:
         return _build(_description(arrays), arrays)
     except NetworkError as e:

@@ -6,7 +6,7 @@ from pathlib import Path
 from xnorweave.errors import NetworkError
 from xnorweave.importers.bnn_pynq import from_arrays, is_bnn_pynq
 from xnorweave.network import Network
-from xnorweave.network_file import load_network, read_arrays
+from xnorweave.network_file import network_of, read_arrays
 
 __all__ = ["load_any"]
 
@@ -22,7 +22,7 @@ def load_any(path: str | os.PathLike[str]) -> Network:
     path = Path(path)
     arrays = read_arrays(path)
     if "network" in arrays:
-        return load_network(path)
+        return network_of(arrays, path)
     if is_bnn_pynq(arrays):
         return from_arrays(arrays, path)
     found = ", ".join(sorted(arrays)[:6]) or "nothing"
