@@ -45,14 +45,11 @@ def build_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         Where ``path`` holds something else than a build, is being built already, or cannot be written.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 -- resolve() would follow a link at the path itself
-    try:
-        _check_replaceable(path, force)
-    except OSError as e:
-        raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
+    _check_own_folder(path)
     working, old, lock = (path.with_name(f".{path.name}.{suffix}") for suffix in ("building", "old", "lock"))
     with _locked(path, lock):
         try:
-            _prepare(path, working, old)
+            _prepare(path, working, old, force)
             yield working
             _check_replaceable(path, force)
             _put_in_place(path, working, old)
@@ -61,12 +58,16 @@ def build_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
             raise
 
 
-def _check_replaceable(path: Path, force: bool) -> None:
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise BuildFolderError(f"{path}: is a file or a link, not a folder; choose another path")
+def _check_own_folder(path: Path) -> None:
     here, home = Path.cwd(), Path.home()
     if path in (here, *here.parents, home, *home.parents):
         raise BuildFolderError(f"{path}: would be replaced as a whole; give a folder of its own, such as build/demo")
+
+
+def _check_replaceable(path: Path, force: bool) -> None:
+    """Refuse what must not be replaced. Only under the lock: another build's exchange shows a folder that is gone."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise BuildFolderError(f"{path}: is a file or a link, not a folder; choose another path")
     if not force and path.is_dir() and not _is_build(path):
         raise BuildFolderError(f"{path}: holds files, but no build (no report.json of ours); choose another path")
 
@@ -122,11 +123,12 @@ def _same(descriptor: int, lock: Path) -> bool:
         return False
 
 
-def _prepare(path: Path, working: Path, old: Path) -> None:
+def _prepare(path: Path, working: Path, old: Path, force: bool) -> None:
     """Make the working folder, and clear away what a killed build left."""
     try:
         if old.is_dir() and not path.exists():
             old.rename(path)
+        _check_replaceable(path, force)
         for left in (old, working):
             if left.is_dir():
                 shutil.rmtree(left)

@@ -126,6 +126,17 @@ def test_two_builds_at_once_are_kept_apart(tmp_path: Path) -> None:
     assert note_of(path) == "first"
 
 
+def test_another_build_is_seen_before_what_lies_there(tmp_path: Path) -> None:
+    """Another build's exchange of folders may show anything for a moment: it must not be taken for the user's."""
+    path = tmp_path / "build"
+    with build_folder(path, force=True) as folder:
+        write_build(folder, "first")
+        path.mkdir()
+        (path / "half").touch()
+        with pytest.raises(BuildFolderError, match="another build is writing it"), build_folder(path):
+            pytest.fail("entered")
+
+
 def test_many_builds_at_once_never_mix(tmp_path: Path) -> None:
     path = tmp_path / "build"
     wrong: list[str] = []
