@@ -9,9 +9,10 @@ from typing import Any
 from xnorweave.boards.catalogue import Family
 from xnorweave.design import TOP_MODULE, Design
 from xnorweave.errors import ToolchainError
+from xnorweave.popcounts import popcount_verilog
 from xnorweave.yosys import run_yosys
 
-__all__ = ["CellCounts", "CoreSynthesis", "count_cells", "link_core", "synthesize_core"]
+__all__ = ["CellCounts", "CoreSynthesis", "count_cells", "link_core", "mapping_script", "synthesize_core"]
 
 # Measured by bench/synthesis_options.py: modules are kept until their arithmetic is mapped, since the merging of adders
 # undoes its structure; dissolving them before the LUTs are mapped saves 14 to 24 % (iCE40) and 31 to 33 % (ECP5) of the
@@ -103,12 +104,7 @@ def synthesize_core(
     (folder / "design.v").write_text(design.verilog, encoding="utf-8")
     script = [
         "read_verilog design.v",
-        f"{_SYNTH[family]} -top {TOP_MODULE} -run begin:map_luts",
-        "setattr -mod -unset keep_hierarchy *",
-        "flatten",
-        "opt_clean -purge",
-        f"{_SYNTH[family]} -top {TOP_MODULE} -run map_luts:",
-        "opt_clean -purge",
+        *mapping_script(design.popcounts, family, folder),
         "select *",
         "write_rtlil -selected core.il",
         "write_verilog -noattr core_netlist.v",
@@ -121,6 +117,41 @@ def synthesize_core(
         netlist=folder / "core_netlist.v",
         rtlil=folder / "core.il",
     )
+
+
+def mapping_script(popcounts: Mapping[str, tuple[int, int]], family: Family, folder: Path) -> list[str]:
+    """Yosys commands that map the design that was read, module `TOP_MODULE`, to a flat netlist of a family's cells.
+
+    Popcounts are networks of LUTs from `popcounts.popcount_network`: they stay closed until everything else is mapped,
+    since logic synthesis would take them apart and find no better ones.
+
+    Parameters
+    ----------
+    popcounts : dict of str to (int, int)
+        As in `Design`.
+    family : {"ice40", "ecp5"}
+        Whose cells.
+    folder : Path
+        Where Yosys runs; ``popcounts.v`` is written there.
+    """
+    synth = f"{_SYNTH[family]} -top {TOP_MODULE}"
+    modules = (popcount_verilog(name, *shape) for name, shape in popcounts.items())
+    (folder / "popcounts.v").write_text("".join(modules), encoding="utf-8")
+    return [
+        *(f"blackbox {name}" for name in popcounts),
+        f"{synth} -run begin:map_luts",
+        "setattr -mod -unset keep_hierarchy *",
+        "flatten",
+        "opt_clean -purge",
+        f"{synth} -run map_luts:map_cells",
+        *(f"delete ={name}" for name in popcounts),
+        "read_verilog -icells popcounts.v",
+        "hierarchy -check",
+        "flatten",
+        "opt_clean -purge",
+        f"{synth} -run map_cells:",
+        "opt_clean -purge",
+    ]
 
 
 def link_core(

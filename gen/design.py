@@ -1,6 +1,7 @@
 """What the rooms hand to each other about one generated core: its streams and where to watch them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["TOP_MODULE", "Design", "Tap"]
 
@@ -61,6 +62,9 @@ class Design:
         Transfers per frame.
     taps : tuple of Tap
         Every unit's output, in order; the last one is the core's output.
+    popcounts : dict of str to (int, int)
+        Modules that count ones: the width of the input ``window`` and the pattern of its bits that count, so that
+        synthesis may put cells of its own in their place.
     """
 
     verilog: str
@@ -69,3 +73,5 @@ class Design:
     input_words: int
     output_words: int
     taps: tuple[Tap, ...]
+    popcounts: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    popcounts: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])

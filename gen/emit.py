@@ -2,20 +2,24 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 
 from amaranth.back import rtlil
+from amaranth.lib import wiring
 
 from xnorweave.design import TOP_MODULE, Design
-from xnorweave.hw.shared_module import ModuleLibrary, UnitComponent
+from xnorweave.hw.adder_graph import KernelUnit
+from xnorweave.hw.shared_module import ModuleLibrary, SharedUnit, UnitComponent
 from xnorweave.lower import Core, lower
 from xnorweave.network import Network
 from xnorweave.network_file import network_bytes
 from xnorweave.passes.plan import Plan, make_plan
-from xnorweave.passes.share import Strategy
+from xnorweave.passes.share import StrategyChoice
+from xnorweave.popcounts import MOST_BITS
 from xnorweave.processes import scratch
 from xnorweave.yosys import run_yosys
 
-__all__ = ["core_rtlil", "emit", "emit_core", "network_digest"]
+__all__ = ["core_rtlil", "emit", "emit_core", "network_digest", "popcounts"]
 
 _TIMEOUT_S = 1800.0
 
@@ -25,8 +29,21 @@ def network_digest(network: Network) -> str:
     return hashlib.sha256(network_bytes(network)).hexdigest()
 
 
-def emit(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None = None) -> Design:
+def emit(
+    network: Network, *, strategy: StrategyChoice = "kernel", plan: Plan | None = None, core: Core | None = None
+) -> Design:
     """Generate the Verilog of a network.
+
+    Parameters
+    ----------
+    network : Network
+        What to build.
+    strategy : str
+        How results are shared.
+    plan : Plan, optional
+        How it is built.
+    core : Core, optional
+        The network as `lower` builds it by that strategy and plan, where it has done so already.
 
     Raises
     ------
@@ -38,7 +55,7 @@ def emit(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None =
         Where Yosys, which writes the Verilog, is missing or fails.
     """
     plan = plan or make_plan(network)
-    core = lower(network, strategy=strategy, plan=plan)
+    core = core or lower(network, strategy=strategy, plan=plan)
     title = [
         f"network SHA-256 {network_digest(network)}",
         f"strategy {strategy}, {plan.levels_per_register} adders between registers",
@@ -49,12 +66,12 @@ def emit(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None =
 
 def emit_core(core: Core, title: list[str]) -> Design:
     """Generate the Verilog of a lowered core; ``title`` lines head it as comments and hold no user's text."""
-    text, shared = core_rtlil(core)
+    text, units = core_rtlil(core)
     with scratch("emit") as folder:
         (folder / "design.il").write_text(text, encoding="utf-8")
         script = [
             "read_rtlil design.il",
-            *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in shared),
+            *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in units),
             "proc -nomux -norom",
             "memory_collect",
             *(
@@ -74,14 +91,15 @@ def emit_core(core: Core, title: list[str]) -> Design:
         input_words=core.input_words,
         output_words=core.taps[-1].words,
         taps=core.taps,
+        popcounts=popcounts(units),
     )
 
 
 _ATTRIBUTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
 
 
-def core_rtlil(core: Core) -> tuple[str, list[str]]:
-    """RTLIL of the core with every shared unit once, and the shared units' module names.
+def core_rtlil(core: wiring.Component) -> tuple[str, dict[str, SharedUnit]]:
+    """RTLIL of the core with every shared unit once, and the shared units by module name.
 
     Amaranth names a module by its path in the design; here the path begins at the top module's own submodules.
     """
@@ -89,7 +107,16 @@ def core_rtlil(core: Core) -> tuple[str, list[str]]:
     text = rtlil.convert(core, name=TOP_MODULE, platform=library, emit_src=False)
     text = re.sub(rf"^(\s*(?:module|cell) \\){TOP_MODULE}\.(\S+)", _flat_name, text, flags=re.MULTILINE)
     units = [rtlil.convert(UnitComponent(unit), name=name, emit_src=False) for name, unit in library.units.items()]
-    return "\n".join([text, *units]), list(library.units)
+    return "\n".join([text, *units]), library.units
+
+
+def popcounts(units: Mapping[str, SharedUnit]) -> dict[str, tuple[int, int]]:
+    """Those of the units that count ones, as in `Design`."""
+    return {
+        name: (unit.size[0] * unit.size[1], unit.pattern)
+        for name, unit in units.items()
+        if isinstance(unit, KernelUnit) and unit.input_bits == 1 and unit.pattern.bit_count() <= MOST_BITS
+    }
 
 
 def _flat_name(match: re.Match[str]) -> str:
