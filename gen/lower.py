@@ -1,19 +1,21 @@
 """From network and plan to Amaranth: one component for each stage, joined by streams."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from amaranth import Module, Signal, Value
+from amaranth import Module, Shape, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from xnorweave.adder_graph import AdderGraph
+from xnorweave.adder_graph import AdderGraph, certify
 from xnorweave.design import Tap
 from xnorweave.errors import UnsupportedError
 from xnorweave.hw.adder_graph import AdderGraph as AdderGraphUnit
+from xnorweave.hw.adder_graph import range_shape
 from xnorweave.hw.argmax import ArgMax
 from xnorweave.hw.conv2d import Conv2D
+from xnorweave.hw.dense import BiasUnit, Dense
 from xnorweave.hw.lanes import Packer, Unpacker
 from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.hw.maxpool import MaxPool
@@ -23,7 +25,8 @@ from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.threshold import ThresholdUnit
 from xnorweave.network import Network
 from xnorweave.passes.plan import LayerPlan, Plan, make_plan
-from xnorweave.passes.share import Strategy, share_layer
+from xnorweave.passes.schedule import Schedule, schedule
+from xnorweave.passes.share import StrategyChoice, share_layer
 from xnorweave.passes.streamline import (
     ArgMaxStage,
     ConvStage,
@@ -35,6 +38,9 @@ from xnorweave.passes.streamline import (
 )
 
 __all__ = ["Core", "graph_unit", "lower"]
+
+# An enable that stops this many registers is the slowest net of the chip: on ECP5, 4,326 of them take 15 ns.
+_MOST_ENABLED_FLIP_FLOPS = 1500
 
 
 class Core(wiring.Component):
@@ -48,6 +54,8 @@ class Core(wiring.Component):
         Where to watch.
     input_words : int
         Transfers per frame at ``i``.
+    latencies : dict of str to int
+        Cycles from the last pixel of a window, or from a whole vector, to its outputs, by spatial layer.
 
     Attributes
     ----------
@@ -62,8 +70,15 @@ class Core(wiring.Component):
         The last stage's words.
     """
 
-    def __init__(self, *, parts: Sequence[tuple[str, wiring.Component]], taps: tuple[Tap, ...], input_words: int):
-        self.parts, self.taps, self.input_words = tuple(parts), taps, input_words
+    def __init__(
+        self,
+        *,
+        parts: Sequence[tuple[str, wiring.Component]],
+        taps: tuple[Tap, ...],
+        input_words: int,
+        latencies: dict[str, int],
+    ):
+        self.parts, self.taps, self.input_words, self.latencies = tuple(parts), taps, input_words, latencies
         by_name = dict(self.parts)
         self.tap_streams = {tap.layer: by_name[tap.instance].o for tap in taps}
         first, last = self.parts[0][1], self.parts[-1][1]
@@ -94,10 +109,27 @@ class Core(wiring.Component):
                 m.d.comb += Signal(len(value), name=f"{tap.instance}__o__{member}").eq(value)
 
 
-def lower(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None = None) -> Core:
+def lower(
+    network: Network,
+    *,
+    strategy: StrategyChoice = "kernel",
+    plan: Plan | None = None,
+    graphs: Mapping[str, AdderGraph] | None = None,
+) -> Core:
     """Build the hardware of a network.
 
     Every adder graph is certified against its weights on the way.
+
+    Parameters
+    ----------
+    network : Network
+        What to build.
+    strategy : str
+        How results are shared; ``auto`` is for iCE40.
+    plan : Plan, optional
+        How it is built.
+    graphs : dict of str to AdderGraph, optional
+        Graphs to use, by layer; the strategy is for the others.
 
     Raises
     ------
@@ -107,26 +139,27 @@ def lower(network: Network, *, strategy: Strategy = "kernel", plan: Plan | None 
         Where a graph is not its layer.
     """
     plan = plan or make_plan(network)
-    builder = _Builder(network, strategy, plan)
+    builder = _Builder(network, strategy, plan, graphs or {})
     stages = streamline(network)
     if len(stages) != len(plan.layers):
         raise UnsupportedError(f"the plan has {len(plan.layers)} layers, the network {len(stages)}; plan it again")
     for stage, layer in zip(stages, plan.layers, strict=True):
         builder.place(stage, layer)
     _, height, width = network.input.shape
-    return Core(parts=builder.parts, taps=tuple(builder.taps), input_words=height * width)
+    return Core(parts=builder.parts, taps=tuple(builder.taps), input_words=height * width, latencies=builder.latencies)
 
 
 class _Builder:
     """Collects components and follows the stream's words from stage to stage."""
 
-    def __init__(self, network: Network, strategy: Strategy, plan: Plan):
-        self.strategy, self.plan = strategy, plan
+    def __init__(self, network: Network, strategy: StrategyChoice, plan: Plan, graphs: Mapping[str, AdderGraph]):
+        self.strategy, self.plan, self.graphs = strategy, plan, graphs
         self.parts: list[tuple[str, wiring.Component]] = []
         self.taps: list[Tap] = []
+        self.latencies: dict[str, int] = {}
         channels, height, width = network.input.shape
         self.lanes, self.frame_lanes = channels, channels * height * width
-        self.sums: MatrixVector | None = None
+        self.sum_shape: Shape | None = None
 
     def place(self, stage: Stage, plan: LayerPlan) -> None:
         match stage:
@@ -143,6 +176,13 @@ class _Builder:
                 self._dense(stage, plan)
             case ArgMaxStage():
                 self._argmax(stage)
+
+    def _shared(self, stage: ConvStage | DenseStage) -> AdderGraph:
+        graph = self.graphs.get(stage.name)
+        if graph is None:
+            return share_layer(stage, self.strategy, unit_levels=self.plan.unit_levels)
+        certify(graph, stage.matrix, stage.name)
+        return graph
 
     def _add(self, stage: ConvStage | PoolStage, part: wiring.Component, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape
@@ -167,7 +207,7 @@ class _Builder:
         self.taps.append(tap)
 
     def _conv(self, stage: ConvStage) -> None:
-        graph = share_layer(stage, self.strategy)
+        graph = self._shared(stage)
         window = SlidingWindow(
             word_bits=stage.encoding.bits * stage.input_shape[0],
             size=stage.input_shape[1:],
@@ -175,7 +215,7 @@ class _Builder:
             stride=stage.stride,
             padding=stage.padding,
         )
-        sums = graph_unit(graph, levels_per_register=self.plan.levels_per_register, tag_bits=window.border_bits)
+        sums, free_running = self._sums(graph, tag_bits=window.border_bits)
         threshold = ThresholdUnit(
             thresholds={
                 border: tuple(t + c for t, c in zip(row, graph.constants, strict=True))
@@ -184,14 +224,23 @@ class _Builder:
             sum_shape=sums.output_shape,
             border_bits=window.border_bits,
         )
-        self._add(stage, Conv2D(window=window, graph=sums, threshold=threshold), stage.output_shape)
+        layer = Conv2D(window=window, graph=sums, threshold=threshold, free_running=free_running)
+        self.latencies[stage.name] = layer.latency
+        self._add(stage, layer, stage.output_shape)
+
+    def _sums(self, graph: AdderGraph, tag_bits: int = 0) -> tuple[AdderGraphUnit, bool]:
+        """The graph's component, and whether it has too many registers for a common enable."""
+        levels = self.plan.levels_per_register
+        pipeline = schedule(graph, levels_per_register=levels)
+        unit = graph_unit(graph, levels_per_register=levels, tag_bits=tag_bits, pipeline=pipeline)
+        return unit, pipeline.flip_flops > _MOST_ENABLED_FLIP_FLOPS
 
     def _adapt(self, name: str, lane_bits: int, simd: int) -> None:
         """Bring the stream from its lanes per word to ``simd``.
 
         An unpacker takes a word only every few cycles. The words of a frame wait for it in a FIFO of their number, so
-        that the stage before, which may give them in a burst, is never held up by it; no wait is circular, since
-        words move one way only.
+        that the stage before, which may give them in a burst, is never held up by it; of a single word, the next
+        frame's waits while that is unpacked. No wait is circular, since words move one way only.
         """
         words = -(-self.frame_lanes // self.lanes)
         if simd == self.lanes:
@@ -199,7 +248,7 @@ class _Builder:
         if simd % self.lanes == 0:
             part = Packer(word_bits=self.lanes * lane_bits, factor=simd // self.lanes, words=words)
         elif self.lanes % simd == 0:
-            self.parts.append((f"fifo_{name}", StreamFifo(word_bits=self.lanes * lane_bits, depth=words)))
+            self.parts.append((f"fifo_{name}", StreamFifo(word_bits=self.lanes * lane_bits, depth=max(2, words))))
             words = -(-self.frame_lanes // simd)
             part = Unpacker(word_bits=simd * lane_bits, factor=self.lanes // simd, words=words)
         else:
@@ -210,37 +259,63 @@ class _Builder:
         self.parts.append((f"lanes_{name}", part))
 
     def _dense(self, stage: DenseStage, plan: LayerPlan) -> None:
-        outputs, inputs = stage.weights.shape
-        self._adapt(stage.name, stage.encoding.bits, plan.simd)
-        unit = MatrixVector(
-            weights=tuple(_mask(row) for row in stage.weights),
-            inputs=inputs,
-            input_bits=stage.encoding.bits,
-            biases=stage.biases,
-            fires=stage.fires,
-            pe=plan.pe,
-            simd=plan.simd,
-        )
-        self.sums = None if stage.fires else unit
+        outputs = len(stage.weights)
+        if plan.engine == "spatial":
+            unit, shape = self._wired(stage)
+        else:
+            unit, shape = self._folded(stage, plan)
+        self.sum_shape = None if stage.fires else shape
         self._tap(
             unit,
             Tap(
                 layer=stage.layer,
                 instance=_instance(stage.name),
                 channels=outputs,
-                lanes=plan.pe,
-                lane_bits=1 if stage.fires else unit.sum_shape.width,
-                signed=not stage.fires and unit.sum_shape.signed,
-                words=unit.neuron_fold,
+                lanes=plan.lanes,
+                lane_bits=1 if stage.fires else shape.width,
+                signed=not stage.fires and shape.signed,
+                words=-(-outputs // plan.lanes),
                 scale=2 if stage.fires else stage.scale,
                 offsets=(-1,) * outputs if stage.fires else stage.offsets,
             ),
         )
-        self.lanes, self.frame_lanes = plan.pe, outputs
+        self.lanes, self.frame_lanes = plan.lanes, outputs
+
+    def _folded(self, stage: DenseStage, plan: LayerPlan) -> tuple[MatrixVector, Shape]:
+        self._adapt(stage.name, stage.encoding.bits, plan.simd)
+        unit = MatrixVector(
+            weights=tuple(_mask(row) for row in stage.weights),
+            inputs=stage.weights.shape[1],
+            input_bits=stage.encoding.bits,
+            biases=stage.biases,
+            fires=stage.fires,
+            pe=plan.pe,
+            simd=plan.simd,
+        )
+        return unit, unit.sum_shape
+
+    def _wired(self, stage: DenseStage) -> tuple[Dense, Shape]:
+        """Spatial engine: its sums leave as the folded one's do, so that nothing behind it can tell."""
+        inputs = stage.weights.shape[1]
+        lanes = -(-inputs // self.lanes) * self.lanes
+        self._adapt(stage.name, stage.encoding.bits, lanes)
+        graph = self._shared(stage)
+        sums, free_running = self._sums(graph)
+        # The graph's outputs are L and its constants; the layer wants L and the biases.
+        biases = tuple(bias - c for bias, c in zip(stage.linear_biases, graph.constants, strict=True))
+        if stage.fires:
+            shape = sums.output_shape
+            last = ThresholdUnit(thresholds={0: tuple(-bias for bias in biases)}, sum_shape=shape)
+        else:
+            shape = range_shape(min(stage.biases), max(stage.biases) + inputs * (2**stage.encoding.bits - 1))
+            last = BiasUnit(biases=biases, sum_shape=sums.output_shape, output_shape=shape)
+        layer = Dense(graph=sums, last=last, lanes=lanes, free_running=free_running)
+        self.latencies[stage.name] = layer.latency
+        return layer, shape
 
     def _argmax(self, stage: ArgMaxStage) -> None:
-        assert self.sums is not None, "Network puts every ArgMax behind a Dense"
-        part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sums.sum_shape)
+        assert self.sum_shape is not None, "Network puts every ArgMax behind a Dense"
+        part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sum_shape)
         self._tap(
             part,
             Tap(
@@ -267,8 +342,11 @@ def _instance(layer: str) -> str:
     return f"layer_{layer}"
 
 
-def graph_unit(graph: AdderGraph, *, levels_per_register: int, tag_bits: int = 0) -> AdderGraphUnit:
-    """The component of an adder graph."""
+def graph_unit(
+    graph: AdderGraph, *, levels_per_register: int, tag_bits: int = 0, pipeline: Schedule | None = None
+) -> AdderGraphUnit:
+    """The component of an adder graph; without a ``pipeline``, with as few registers as the levels allow."""
+    pipeline = pipeline or schedule(graph, levels_per_register=levels_per_register)
     return AdderGraphUnit(
         input_count=graph.inputs,
         input_bits=graph.input_bits,
@@ -277,5 +355,6 @@ def graph_unit(graph: AdderGraph, *, levels_per_register: int, tag_bits: int = 0
         outputs=graph.outputs,
         output_range=graph.output_range,
         levels_per_register=levels_per_register,
+        segments=pipeline.segments,
         tag_bits=tag_bits,
     )

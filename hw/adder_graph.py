@@ -8,7 +8,22 @@ from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.shared_module import SharedUnit, place
 
-__all__ = ["Adder", "AdderGraph", "AdderNode", "KernelNode", "KernelUnit", "balanced_sum", "range_shape"]
+__all__ = [
+    "Adder",
+    "AdderGraph",
+    "AdderNode",
+    "KernelNode",
+    "KernelUnit",
+    "asap_segments",
+    "balanced_sum",
+    "check_segments",
+    "operations",
+    "popcount_levels",
+    "range_shape",
+]
+
+# Widest operands that are added without a carry chain.
+_NARROW_BITS = 2
 
 
 class KernelNode(NamedTuple):
@@ -19,7 +34,7 @@ class KernelNode(NamedTuple):
     Parameters
     ----------
     taps : tuple of int
-        Operands of the whole window of the channel, row by row.
+        Operands of the whole window of the channel, row by row. The complement of a 1-bit input counts where it is 0.
     size : tuple of int
         Kernel height and width.
     pattern : int
@@ -127,25 +142,107 @@ class Adder(SharedUnit):
         super().__init__(f"{'sub' if subtract else 'add'}_{'_'.join(names)}", {"a": a, "b": b}, o)
 
     def expression(self, a, b):
-        """The exact sum or difference."""
+        """The exact sum or difference; a carry chain unless both operands are narrow.
+
+        A chain of three bits takes as many LUTs as gates do, and up to three places more at its ends.
+        """
+        if not (self.shift or self.subtract or a.shape().signed) and max(len(a), len(b)) <= _NARROW_BITS:
+            return _gates_sum(a, b, self.output.width)
         shifted = a << self.shift if self.shift else a
         return shifted - b if self.subtract else shifted + b
 
 
-class _Schedule:
-    """Which pipeline segment each operand is computed in: as soon as possible, ``levels`` adders deep a segment."""
+def _gates_sum(a, b, width: int):
+    """``a + b`` of two unsigned values, from full adders of gates."""
+    bits, carry = [], C(0)
+    for k in range(width):
+        x, y = (value[k] if k < len(value) else C(0) for value in (a, b))
+        bits.append(x ^ y ^ carry)
+        carry = (x & y) | (carry & (x ^ y))
+    return Cat(bits)
 
-    def __init__(self, graph: "AdderGraph"):
-        self.segment: dict[int, int] = dict.fromkeys(range(graph.input_count + 1), 0)
-        depth = dict.fromkeys(self.segment, 0)
-        limit = graph.levels_per_register
-        for operand, sources, cost in graph.operations():
-            segment = max(self.segment[abs(s)] for s in sources)
-            used = max(depth[abs(s)] for s in sources if self.segment[abs(s)] == segment)
-            if used and used + cost > limit:
-                segment, used = segment + 1, 0
-            self.segment[operand], depth[operand] = segment, used + cost
-        self.latency = 1 + max((self.segment[abs(k)] for k in graph.outputs), default=0)
+
+def popcount_levels(terms: int) -> int:
+    """How many short adders a popcount is as deep as: in LUTs two for each."""
+    return max(1, (3 * terms).bit_length() - 3)
+
+
+def operations(inputs: int, input_bits: int, kernels: tuple[KernelNode, ...], nodes: tuple[AdderNode, ...]):
+    """Each kernel and adder node as (operand number, operands it takes, levels it adds)."""
+    first = inputs + 1
+    for k, kernel in enumerate(kernels):
+        terms = kernel.pattern.bit_count()
+        # Words need a real tree.
+        levels = (terms - 1).bit_length() if input_bits > 1 else popcount_levels(terms)
+        yield first + k, tuple(abs(tap) for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1), levels
+    first += len(kernels)
+    for k, node in enumerate(nodes):
+        yield first + k, (abs(node.lhs), abs(node.rhs)), 1
+
+
+def asap_segments(inputs: int, operations, levels_per_register: int) -> tuple[int, ...]:
+    """Earliest pipeline segment of each operand; operand 0 and the inputs are in segment 0.
+
+    Parameters
+    ----------
+    inputs : int
+        Number of inputs.
+    operations : iterable
+        As `operations` gives them, of the same graph.
+    levels_per_register : int
+        Levels in a row between two registers. A node of more levels than that has a segment of its own.
+    """
+    segments, depth = [0] * (inputs + 1), [0] * (inputs + 1)
+    for _, sources, levels in operations:
+        segment, used = _arrival(segments, depth, sources)
+        if used and used + levels > levels_per_register:
+            segment, used = segment + 1, 0
+        segments.append(segment)
+        depth.append(used + levels)
+    return tuple(segments)
+
+
+def check_segments(segments: tuple[int, ...], inputs: int, operations, levels_per_register: int) -> None:
+    """Refuse segments in which an operand is late, or a path between registers is too long.
+
+    Parameters
+    ----------
+    segments : tuple of int
+        Pipeline segment of each operand.
+    inputs, operations, levels_per_register
+        As for `asap_segments`.
+
+    Raises
+    ------
+    ValueError
+        Naming the operand and its segment.
+    """
+    operations = list(operations)
+    if len(segments) != (operands := inputs + 1 + len(operations)):
+        raise ValueError(f"Segments are needed for {operands} operands, not for {len(segments)}")
+    for operand, segment in enumerate(segments):
+        if not isinstance(segment, int):
+            raise ValueError(f"Operand {operand} is in segment {segment!r}, which is no whole number")
+        if operand <= inputs and segment != 0:
+            raise ValueError(f"Operand {operand} is an input and in segment 0, not {segment!r}")
+    depth = [0] * (inputs + 1)
+    for operand, sources, levels in operations:
+        arrival, used = _arrival(segments, depth, sources)
+        if segments[operand] < arrival:
+            raise ValueError(f"Operand {operand} is in segment {segments[operand]!r}, before a source's, {arrival}")
+        if segments[operand] > arrival:
+            used = 0
+        if used and used + levels > levels_per_register:
+            raise ValueError(
+                f"Operand {operand} ends a path of {used + levels} levels within segment {segments[operand]!r}; at "
+                f"most {levels_per_register} are allowed"
+            )
+        depth.append(used + levels)
+
+
+def _arrival(segments, depth, sources) -> tuple[int, int]:
+    """Segment in which the last of the sources comes, and how many levels deep it is there."""
+    return max(((segments[s], depth[s]) for s in sources if s), default=(0, 0))
 
 
 class AdderGraph(wiring.Component):
@@ -168,13 +265,16 @@ class AdderGraph(wiring.Component):
         Lowest and highest value of any output.
     levels_per_register : int
         Adders in a row between two registers.
+    segments : tuple of int, optional
+        Pipeline segment in which each operand is computed, operand 0 and the inputs in segment 0; as soon as possible
+        where absent. An operand needed in a later segment goes there through a register for each segment between.
     tag_bits : int
         Bits that travel along with each window.
 
     Attributes
     ----------
     latency : int
-        Cycles from a window to its sums.
+        Cycles from a window to its sums: the last segment of an output, and one.
 
     Members
     -------
@@ -182,6 +282,11 @@ class AdderGraph(wiring.Component):
         Inputs, the first in the lowest bits, and the tag above them.
     o : Out(stream.Signature(len(outputs) * width + tag_bits))
         Sums, all of the shape of ``output_range``, and the tag above them.
+
+    Raises
+    ------
+    ValueError
+        If ``levels_per_register`` is not at least 1, or ``segments`` are not those of a legal pipeline.
     """
 
     def __init__(
@@ -194,6 +299,7 @@ class AdderGraph(wiring.Component):
         outputs: tuple[int, ...],
         output_range: tuple[int, int],
         levels_per_register: int = 2,
+        segments: tuple[int, ...] | None = None,
         tag_bits: int = 0,
     ):
         if levels_per_register < 1:
@@ -202,7 +308,12 @@ class AdderGraph(wiring.Component):
         self.kernels, self.nodes, self.outputs = kernels, nodes, outputs
         self.levels_per_register = levels_per_register
         self.output_shape = range_shape(*output_range)
-        self._segment, self.latency = (s := _Schedule(self)).segment, s.latency
+        if segments is None:
+            segments = asap_segments(input_count, self.operations(), levels_per_register)
+        else:
+            check_segments(segments, input_count, self.operations(), levels_per_register)
+        self.segments = segments
+        self.latency = 1 + max((segments[abs(k)] for k in outputs), default=0)
         super().__init__(
             {
                 "i": In(stream.Signature(input_count * input_bits + tag_bits)),
@@ -212,15 +323,7 @@ class AdderGraph(wiring.Component):
 
     def operations(self):
         """Each kernel and adder node as (operand number, operands it takes, levels it adds)."""
-        first = self.input_count + 1
-        for k, kernel in enumerate(self.kernels):
-            terms = kernel.pattern.bit_count()
-            # A popcount of nine bits is about as deep as one short adder; words need a real tree.
-            levels = max(1, (terms - 1).bit_length() if self.input_bits > 1 else (terms - 1).bit_length() // 2)
-            yield first + k, kernel.taps, levels
-        first += len(self.kernels)
-        for k, node in enumerate(self.nodes):
-            yield first + k, (node.lhs, node.rhs), 1
+        return operations(self.input_count, self.input_bits, self.kernels, self.nodes)
 
     def elaborate(self, platform):
         m = Module()
@@ -252,15 +355,19 @@ class AdderGraph(wiring.Component):
             if key not in units:
                 units[key] = KernelUnit(size=node.size, pattern=node.pattern, input_bits=self.input_bits)
             operand = self.input_count + 1 + k
-            segment = self._segment[operand]
-            window = Cat(pipeline.at(tap, segment) for tap in node.taps)
+            segment = self.segments[operand]
+            # Taps that the kernel leaves out need no registers.
+            window = Cat(
+                pipeline.at(tap, segment) if node.pattern >> t & 1 else C(0, self.input_bits)
+                for t, tap in enumerate(node.taps)
+            )
             pipeline.define(operand, place(m, platform, units[key], f"kernel{k}", window=window), segment)
 
     def _adders(self, m, platform, pipeline):
         units: dict[tuple, Adder] = {}
         for k, node in enumerate(self.nodes):
             operand = self.input_count + 1 + len(self.kernels) + k
-            segment = self._segment[operand]
+            segment = self.segments[operand]
             a, b = pipeline.at(node.lhs, segment), pipeline.at(node.rhs, segment)
             shapes = (a.shape(), b.shape(), range_shape(node.low, node.high))
             key = (*((s.width, s.signed) for s in shapes), node.lhs_shift, node.subtract)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.adder_graph import AdderGraph
 from xnorweave.hw.sliding_window import SlidingWindow
+from xnorweave.hw.sum_pipeline import SumPipeline
 from xnorweave.hw.threshold import ThresholdUnit
 
 __all__ = ["Conv2D"]
@@ -14,7 +15,7 @@ __all__ = ["Conv2D"]
 class Conv2D(wiring.Component):
     """A whole convolution layer wired for its weights: one output pixel per cycle.
 
-    Latency: the graph's latency + 1 cycles from a window's last pixel. Interval: `SlidingWindow`'s.
+    Latency: `SumPipeline`'s from a window's last pixel. Interval: `SlidingWindow`'s.
 
     Parameters
     ----------
@@ -24,6 +25,13 @@ class Conv2D(wiring.Component):
         Takes one window; its tag carries the border number.
     threshold : ThresholdUnit
         Takes the graph's sums.
+    free_running : bool
+        See `SumPipeline`.
+
+    Attributes
+    ----------
+    latency : int
+        In cycles.
 
     Members
     -------
@@ -33,15 +41,18 @@ class Conv2D(wiring.Component):
         One pixel's activations per transfer, channel 0 in bit 0.
     """
 
-    def __init__(self, *, window: SlidingWindow, graph: AdderGraph, threshold: ThresholdUnit):
-        self.window, self.graph, self.threshold = window, graph, threshold
+    def __init__(
+        self, *, window: SlidingWindow, graph: AdderGraph, threshold: ThresholdUnit, free_running: bool = False
+    ):
+        self.window = window
+        self.sums = SumPipeline(graph=graph, last=threshold, free_running=free_running)
+        self.latency = self.sums.latency
         super().__init__({"i": In(window.i.signature.flip()), "o": Out(threshold.o.signature)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.window, m.submodules.sums, m.submodules.threshold = self.window, self.graph, self.threshold
+        m.submodules.window, m.submodules.sums = self.window, self.sums
         wiring.connect(m, wiring.flipped(self.i), self.window.i)
-        wiring.connect(m, self.window.o, self.graph.i)
-        wiring.connect(m, self.graph.o, self.threshold.i)
-        wiring.connect(m, self.threshold.o, wiring.flipped(self.o))
+        wiring.connect(m, self.window.o, self.sums.i)
+        wiring.connect(m, self.sums.o, wiring.flipped(self.o))
         return m

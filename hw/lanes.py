@@ -38,27 +38,43 @@ class Packer(wiring.Component):
         m = Module()
         place, taken = Signal(range(self.factor)), Signal(range(max(2, self.words)))
         full, last = Signal(), Signal()
-        parts = [Signal(self.word_bits, name=f"part{k}", reset_less=True) for k in range(self.factor)]
         m.d.comb += [
             last.eq(taken == self.words - 1),
-            self.o.payload.eq(Cat(parts)),
             self.o.valid.eq(full),
             self.i.ready.eq(self.o.ready | ~full),
         ]
         with m.If(self.o.ready):
             m.d.sync += full.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            for k, part in enumerate(parts):
-                with m.If(place == k):
-                    m.d.sync += part.eq(self.i.payload)
-                with m.Elif(place == 0):
-                    m.d.sync += part.eq(0)
+        taking = self.i.valid & self.i.ready
+        if self.words % self.factor:
+            self._place(m, taking, place)
+        else:
+            self._shift(m, taking)
+        with m.If(taking):
             m.d.sync += taken.eq(Mux(last, 0, taken + 1))
             with m.If(last | (place == self.factor - 1)):
                 m.d.sync += [place.eq(0), full.eq(1)]
             with m.Else():
                 m.d.sync += place.eq(place + 1)
         return m
+
+    def _place(self, m, taking, place):
+        """Put the word where it belongs; the first one clears the others, which may not all come."""
+        parts = [Signal(self.word_bits, name=f"part{k}", reset_less=True) for k in range(self.factor)]
+        m.d.comb += self.o.payload.eq(Cat(parts))
+        with m.If(taking):
+            for k, part in enumerate(parts):
+                with m.If(place == k):
+                    m.d.sync += part.eq(self.i.payload)
+                with m.Elif(place == 0):
+                    m.d.sync += part.eq(0)
+
+    def _shift(self, m, taking):
+        """Where no word needs filling up, all parts move down as one: no logic in front of the registers."""
+        parts = Signal.like(self.o.payload, name="parts", reset_less=True)
+        m.d.comb += self.o.payload.eq(parts)
+        with m.If(taking):
+            m.d.sync += parts.eq(Cat(parts[self.word_bits :], self.i.payload))
 
 
 class Unpacker(wiring.Component):

@@ -4,7 +4,7 @@ import numpy as np
 
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Shape, Threshold
 
-__all__ = ["random_frames", "random_network"]
+__all__ = ["random_frames", "random_network", "random_spatial"]
 
 
 def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_channels: int = 5) -> Network:
@@ -45,6 +45,11 @@ def random_frames(rng: np.random.Generator, network: Network, count: int) -> np.
     if count > 2:
         frames[-1], frames[-2] = 0, top - 1
     return frames
+
+
+def random_spatial(rng: np.random.Generator, network: Network) -> frozenset[str]:
+    """Draw the dense layers to wire for their weights."""
+    return frozenset(layer.name for layer in network.layers if isinstance(layer, Dense) and rng.random() < 0.5)
 
 
 def _input(rng: np.random.Generator, side: int, channels: int) -> InputSpec:

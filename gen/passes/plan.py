@@ -6,14 +6,23 @@ from typing import Literal
 
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Network
+from xnorweave.passes.cse import UNIT_LEVELS
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage, streamline
 
 __all__ = ["LayerPlan", "Plan", "make_plan"]
 
 Engine = Literal["spatial", "folded", "stream"]
 
+# Of a folded layer. Its weights are logic up to so many bits, where Yosys takes that to be cheaper than block RAM.
 _LUTS_PER_LANE = 2.4
 _LUTS_PER_ACCUMULATOR_BIT = 2.2
+_CONTROL_LUTS = 40
+_LUTS_PER_LOGIC_ROM_BIT = 0.15
+_LOGIC_ROM_BITS = 8192
+# Of a wired layer, thresholds included: 1.5 * weights**0.9, and 0.4 times that for each further bit of an input. Mapped
+# to iCE40 with strategy graph: 120 SB_LUT4 for 16 x 8 weights, 233 for 72 x 4, 491 for 64 x 10, 2,652 for 64 x 64,
+# 19,639 for 576 x 64, and 2,837 for 64 x 16 with inputs of 8 bits.
+_LUTS_PER_WIRED_WEIGHT, _WIRED_WEIGHTS_POWER, _WIRED_SHARE_PER_BIT = 1.5, 0.9, 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +70,11 @@ class Plan:
     levels_per_register: int
 
     @property
+    def unit_levels(self) -> int:
+        """Depth of popcount units, which no register can divide."""
+        return min(UNIT_LEVELS, self.levels_per_register)
+
+    @property
     def interval_cycles(self) -> int:
         """Cycles from frame to frame: the slowest stage's, or the input's.
 
@@ -70,8 +84,14 @@ class Plan:
         return max(self.input_cycles, *(layer.interval_cycles for layer in self.layers))
 
 
-def make_plan(network: Network, *, interval_cycles: int | None = None, levels_per_register: int = 3) -> Plan:
-    """Wire convolutions, and fold dense layers as far as the frame rate allows.
+def make_plan(
+    network: Network,
+    *,
+    interval_cycles: int | None = None,
+    levels_per_register: int = 3,
+    spatial: frozenset[str] = frozenset(),
+) -> Plan:
+    """Wire convolutions, and fold dense layers as far as the frame rate allows, unless wiring them is cheaper.
 
     Parameters
     ----------
@@ -79,9 +99,11 @@ def make_plan(network: Network, *, interval_cycles: int | None = None, levels_pe
         One that `streamline` accepts.
     interval_cycles : int, optional
         Most cycles from frame to frame that a dense layer may take; where absent, as many as the slowest other stage.
-        A layer that cannot be so fast is unfolded wholly.
+        A layer that cannot be so fast by folding is unfolded wholly, or wired where that is faster.
     levels_per_register : int
         Adders in a row between two registers in spatial layers.
+    spatial : frozenset of str
+        Dense layers to wire whatever that costs.
 
     Raises
     ------
@@ -92,13 +114,15 @@ def make_plan(network: Network, *, interval_cycles: int | None = None, levels_pe
         if value is not None and value < 1:
             raise UnsupportedError(f"{what}={value}: give at least 1")
     stages = streamline(network)
+    if unknown := spatial - {stage.name for stage in stages if isinstance(stage, DenseStage)}:
+        raise UnsupportedError(f"spatial: {min(unknown)!r} is no dense layer of the network; leave it out")
     channels, height, width = network.input.shape
     slowest = max([height * width, *(_window_cycles(s) for s in stages if isinstance(s, (ConvStage, PoolStage)))])
     target = interval_cycles or slowest
     layers: list[LayerPlan] = []
     lanes = channels
     for stage in stages:
-        layers.append(_plan_stage(stage, lanes, target))
+        layers.append(_plan_stage(stage, lanes, target, wired=stage.name in spatial))
         lanes = layers[-1].lanes
     return Plan(layers=tuple(layers), input_cycles=height * width, levels_per_register=levels_per_register)
 
@@ -109,7 +133,7 @@ def _window_cycles(stage: ConvStage | PoolStage) -> int:
     return (height + top + bottom) * (width + left + right)
 
 
-def _plan_stage(stage: Stage, lanes: int, target: int) -> LayerPlan:
+def _plan_stage(stage: Stage, lanes: int, target: int, *, wired: bool) -> LayerPlan:
     match stage:
         case TableStage():
             return LayerPlan(name=stage.name, engine="stream", interval_cycles=stage.pixels, lanes=stage.channels)
@@ -120,13 +144,33 @@ def _plan_stage(stage: Stage, lanes: int, target: int) -> LayerPlan:
         case PoolStage():
             return LayerPlan(name=stage.name, engine="stream", interval_cycles=_window_cycles(stage), lanes=lanes)
         case DenseStage():
-            return _fold(stage, lanes, target)
+            return _wire(stage, lanes)[0] if wired else _plan_dense(stage, lanes, target)
         case ArgMaxStage():
             return LayerPlan(name=stage.name, engine="stream", interval_cycles=-(-stage.classes // lanes))
 
 
-def _fold(stage: DenseStage, lanes: int, target: int) -> LayerPlan:
-    """Cheapest fold by estimated LUTs that keeps up with ``target``; the fastest one where none does."""
+def _plan_dense(stage: DenseStage, lanes: int, target: int) -> LayerPlan:
+    """The cheaper engine by estimated LUTs of those that keep up with ``target``; the faster one where none does."""
+    engines = (_fold(stage, lanes, target), _wire(stage, lanes))
+    # No engine is faster than its vector comes in: one word a cycle.
+    enough = max(target, -(-stage.weights.shape[1] // lanes))
+    plan, _ = min(engines, key=lambda engine: (max(engine[0].interval_cycles, enough), engine[1]))
+    return plan
+
+
+def _wire(stage: DenseStage, lanes: int) -> tuple[LayerPlan, float]:
+    """Every weight wired, and estimated LUTs."""
+    outputs, inputs = stage.weights.shape
+    words = -(-inputs // lanes)
+    luts = _LUTS_PER_WIRED_WEIGHT * stage.weights.size**_WIRED_WEIGHTS_POWER
+    luts *= 1 + _WIRED_SHARE_PER_BIT * (stage.encoding.bits - 1)
+    if words > 1:
+        luts += inputs * stage.encoding.bits  # registers that join words
+    return LayerPlan(name=stage.name, engine="spatial", interval_cycles=words, lanes=outputs), luts
+
+
+def _fold(stage: DenseStage, lanes: int, target: int) -> tuple[LayerPlan, float]:
+    """Cheapest fold by estimated LUTs that keeps up with ``target``, the fastest one where none does; and its LUTs."""
     outputs, inputs = stage.weights.shape
     accumulator_bits = (inputs * (2**stage.encoding.bits - 1)).bit_length() + 1
     candidates = [
@@ -143,8 +187,10 @@ def _fold(stage: DenseStage, lanes: int, target: int) -> LayerPlan:
             luts += simd * stage.encoding.bits  # registers that join words
         return luts, cycles
 
-    cycles, pe, simd = min(fast, key=cost)
-    return LayerPlan(name=stage.name, engine="folded", interval_cycles=cycles, pe=pe, simd=simd, lanes=pe)
+    cycles, pe, simd = best = min(fast, key=cost)
+    plan = LayerPlan(name=stage.name, engine="folded", interval_cycles=cycles, pe=pe, simd=simd, lanes=pe)
+    rom_bits = stage.weights.size if stage.weights.size <= _LOGIC_ROM_BITS else 0
+    return plan, cost(best)[0] + _CONTROL_LUTS + _LUTS_PER_LOGIC_ROM_BIT * rom_bits
 
 
 def _simd_choices(lanes: int, inputs: int) -> Iterator[int]:

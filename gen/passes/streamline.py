@@ -122,6 +122,22 @@ class DenseStage:
     scale: int
     offsets: tuple[int, ...]
 
+    @property
+    def matrix(self) -> NDArray[np.int8]:
+        """Weights as [inputs, outputs]."""
+        return np.ascontiguousarray(self.weights.T)
+
+    @property
+    def output_shape(self) -> Shape:
+        """One pixel."""
+        return len(self.weights), 1, 1
+
+    @property
+    def linear_biases(self) -> tuple[int, ...]:
+        """What makes each output's ``bias + sum`` of its ``L``: the bias, and the complements' constant."""
+        complements = (2**self.encoding.bits - 1) * (self.weights < 0).sum(1, dtype=np.int64)
+        return tuple(bias + int(c) for bias, c in zip(self.biases, complements, strict=True))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMaxStage:

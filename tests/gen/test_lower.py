@@ -9,7 +9,7 @@ from xnorweave.passes.share import STRATEGIES
 from xnorweave.sim import golden
 from xnorweave.sim.amaranth_bench import run_amaranth
 from xnorweave.sim.bench import Stimulus
-from xnorweave.sim.random_networks import random_frames, random_network
+from xnorweave.sim.random_networks import random_frames, random_network, random_spatial
 from xnorweave.sim.vectors import first_mismatch, input_words
 
 
@@ -29,6 +29,7 @@ def lowered(network: Network, seed: int) -> Core | None:
             network,
             interval_cycles=int(plan_rng.choice([1, 20, 100, 400])),
             levels_per_register=int(plan_rng.integers(1, 5)),
+            spatial=random_spatial(plan_rng, network),
         )
         return lower(network, strategy=str(plan_rng.choice(STRATEGIES)), plan=plan)
     except UnsupportedError:
@@ -52,7 +53,8 @@ def test_the_planned_interval_is_kept(seed):
     rng = np.random.default_rng(seed)
     network = random_network(rng)
     try:
-        plan = make_plan(network, interval_cycles=int(rng.choice([1, 20, 100])) if seed % 2 else None)
+        target = int(rng.choice([1, 20, 100])) if seed % 2 else None
+        plan = make_plan(network, interval_cycles=target, spatial=random_spatial(rng, network))
         core = lower(network, plan=plan)
     except UnsupportedError:
         pytest.skip("this draw needs hardware that is not there")

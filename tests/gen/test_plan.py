@@ -53,6 +53,33 @@ def test_an_interval_out_of_reach_unfolds(network):
     assert hidden.pe == 60
 
 
+def test_layers_stay_folded_where_that_is_cheaper(network):
+    for target in (None, 64, 1000):
+        layers = by_name(make_plan(network, interval_cycles=target))
+        assert (layers["hidden"].engine, layers["scores"].engine) == ("folded", "folded")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "wired", "folded"), [(20, 6, (1, 2, 10), (100,)), (1000, 256, (1, 4), (8, 64))]
+)
+def test_a_dense_layer_is_wired_where_that_is_cheaper(inputs, outputs, wired, folded, rng):
+    layer = Dense(name="scores", weights=rng.choice(np.array([-1, 1], np.int8), (outputs, inputs)))
+    net = Network(name="n", input=InputSpec(kind="bits", shape=(inputs, 1, 1)), layers=(layer,))
+    plans = {target: make_plan(net, interval_cycles=target).layers[0] for target in (*wired, *folded)}
+    assert {plans[target].engine for target in folded} == {"folded"}
+    for plan in (plans[target] for target in wired):
+        assert (plan.engine, plan.interval_cycles, plan.lanes) == ("spatial", 1, outputs)
+
+
+def test_layers_are_wired_by_name(network):
+    layers = by_name(make_plan(network, spatial=frozenset({"scores"})))
+    assert layers["hidden"].engine == "folded"
+    scores = layers["scores"]
+    words = -(-60 // layers["hidden"].lanes)
+    assert (scores.engine, scores.interval_cycles, scores.lanes) == ("spatial", words, 10)
+    assert layers["classify"].interval_cycles == 1
+
+
 def test_simd_is_reached_from_the_lanes_before(network):
     for target in (64, 100, 333, 1000):
         lanes = 1

@@ -97,7 +97,7 @@ def test_balanced_sum_of_constants():
     assert len(balanced_sum([Signal(4) for _ in range(16)])) == 8
 
 
-def small_graph(levels: int, tag_bits: int = 0) -> AdderGraph:
+def small_graph(levels: int, tag_bits: int = 0, segments: tuple[int, ...] | None = None) -> AdderGraph:
     """4 inputs: x1 + x2 + x4, its double minus x3, and the complement of x2."""
     return AdderGraph(
         input_count=4,
@@ -107,13 +107,26 @@ def small_graph(levels: int, tag_bits: int = 0) -> AdderGraph:
         outputs=(6, 7, -2),
         output_range=(-3, 18),
         levels_per_register=levels,
+        segments=segments,
         tag_bits=tag_bits,
     )
 
 
-@pytest.mark.parametrize(("levels", "latency"), [(1, 3), (2, 2), (3, 1), (9, 1)])
-def test_graph_values_and_latency(levels, latency, pace, stream, rng):
-    unit = small_graph(levels, tag_bits=3)
+LATENCIES = [
+    (1, None, 3),
+    (2, None, 2),
+    (3, None, 1),
+    (9, None, 1),
+    (1, (0, 0, 0, 0, 0, 0, 1, 2), 3),
+    (2, (0, 0, 0, 0, 0, 1, 1, 2), 3),
+    (1, (0, 0, 0, 0, 0, 1, 3, 5), 6),
+    (3, (0, 0, 0, 0, 0, 2, 2, 2), 3),
+]
+
+
+@pytest.mark.parametrize(("levels", "segments", "latency"), LATENCIES)
+def test_graph_values_and_latency(levels, segments, latency, pace, stream, rng):
+    unit = small_graph(levels, tag_bits=3, segments=segments)
     assert unit.latency == latency
     xs, tags = rng.integers(0, 4, (20, 4)), rng.integers(0, 8, 20)
     words = [
@@ -132,3 +145,21 @@ def test_graph_values_and_latency(levels, latency, pace, stream, rng):
 def test_graph_refuses_no_levels():
     with pytest.raises(ValueError, match="At least one level per register is needed, not 0"):
         small_graph(0)
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ((0, 0, 0, 0, 0, 0, 1), r"Segments are needed for 8 operands, not for 7"),
+        ((0, 0, 1, 0, 0, 1, 2, 3), r"Operand 2 is an input and in segment 0, not 1"),
+        ((1, 0, 0, 0, 0, 1, 2, 3), r"Operand 0 is an input and in segment 0, not 1"),
+        ((0, 0, 0, 0, 0, 2, 1, 3), r"Operand 6 is in segment 1, before a source's, 2"),
+        ((0, 0, 0, 0, 0, -1, 1, 2), r"Operand 5 is in segment -1, before a source's, 0"),
+        ((0, 0, 0, 0, 0, 0, 0, 1), r"Operand 6 ends a path of 2 levels within segment 0; at most 1 are allowed"),
+        ((0, 0, 0, 0, 0, 0, 1, 1), r"Operand 7 ends a path of 2 levels within segment 1; at most 1 are allowed"),
+        ((0, 0, 0, 0, 0, 0, 1, 2.5), r"Operand 7 is in segment 2.5, which is no whole number"),
+    ],
+)
+def test_graph_refuses_segments_that_are_no_pipeline(segments, message):
+    with pytest.raises(ValueError, match=message):
+        small_graph(1, segments=segments)
