@@ -1,6 +1,5 @@
 """Adder graphs: all sums of one layer, and the proof that they are the layer's sums."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +47,17 @@ class AdderGraph:
 
     def operand_range(self, operand: int) -> tuple[int, int]:
         """Lowest and highest value of an operand."""
-        return _operand_range(operand, self.inputs, self.input_bits, self.kernels, self.nodes)
+        top = 2**self.input_bits - 1
+        number = abs(operand) - self.inputs - 1
+        if operand == 0:
+            return 0, 0
+        if number < 0:
+            low, high = 0, top
+        elif number < len(self.kernels):
+            low, high = 0, top * self.kernels[number].pattern.bit_count()
+        else:
+            low, high = self.nodes[number - len(self.kernels)][4:]
+        return (low, high) if operand > 0 else _complemented(low, high)
 
 
 def complement_top(low: int, high: int) -> int:
@@ -64,20 +73,9 @@ def complement_top(low: int, high: int) -> int:
     return (1 << range_shape(low, high).width) - 1
 
 
-def _operand_range(
-    operand: int, inputs: int, input_bits: int, kernels: Sequence[KernelNode], nodes: Sequence[AdderNode]
-) -> tuple[int, int]:
-    top = 2**input_bits - 1
-    number = abs(operand) - inputs - 1
-    if operand == 0:
-        return 0, 0
-    if number < 0:
-        return 0, top
-    if number < len(kernels):
-        low, high = 0, top * kernels[number].pattern.bit_count()
-    else:
-        low, high = nodes[number - len(kernels)][4:]
-    return (low, high) if operand > 0 else (complement_top(low, high) - high, complement_top(low, high) - low)
+def _complemented(low: int, high: int) -> tuple[int, int]:
+    top = complement_top(low, high)
+    return top - high, top - low
 
 
 class GraphBuilder:
@@ -97,6 +95,7 @@ class GraphBuilder:
         self.inputs, self.input_bits, self.reuse = inputs, input_bits, reuse
         self.kernels: list[KernelNode] = []
         self.nodes: list[AdderNode] = []
+        self._ranges: list[tuple[int, int]] = [(0, 0), *([(0, 2**input_bits - 1)] * inputs)]
         self._kernel_operands: dict[KernelNode, int] = {}
         self._node_operands: dict[tuple[int, int, int, bool], int] = {}
 
@@ -115,11 +114,19 @@ class GraphBuilder:
         node = KernelNode(taps, size, pattern)
         if node not in self._kernel_operands:
             self.kernels.append(node)
+            self._ranges.append((0, pattern.bit_count()))
             self._kernel_operands[node] = self.inputs + len(self.kernels)
         return self._kernel_operands[node]
 
+    def popcount(self, operands: list[int]) -> int:
+        """Operand for the sum of 1-bit inputs and complements of such, as one unit; there is at least one."""
+        if len(operands) == 1:
+            return operands[0]
+        return self.kernel(tuple(operands), (1, len(operands)), (1 << len(operands)) - 1)
+
     def _range(self, operand: int) -> tuple[int, int]:
-        return _operand_range(operand, self.inputs, self.input_bits, self.kernels, self.nodes)
+        bounds = self._ranges[abs(operand)]
+        return bounds if operand >= 0 else _complemented(*bounds)
 
     def add(self, lhs: int, rhs: int, *, shift: int = 0, bounds: tuple[int, int] | None = None) -> int:
         """Operand for ``(lhs << shift) + rhs``; adding zero costs nothing."""
@@ -146,6 +153,7 @@ class GraphBuilder:
         key = (lhs, rhs, shift, subtract)
         if key not in self._node_operands or not self.reuse:
             self.nodes.append(AdderNode(*key, *bounds))
+            self._ranges.append(bounds)
             self._node_operands[key] = self.inputs + len(self.kernels) + len(self.nodes)
         return self._node_operands[key]
 
@@ -270,6 +278,10 @@ def certify(graph: AdderGraph, weights: NDArray[np.int8], layer: str) -> None:
         high += top * np.maximum(coefficients, 0).sum(1)
         _check_outputs(graph, coefficients, weights[start:stop], start, layer)
     constants = np.zeros(operands, np.int64)
+    # A complemented 1-bit input is 1 - x.
+    constants[graph.inputs + 1 : graph.inputs + 1 + len(graph.kernels)] = [
+        sum(tap < 0 for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1) for kernel in graph.kernels
+    ]
     tops = _tops(graph, operands)
     levels.evaluate(constants, tops)
     _check_constants(graph, constants, tops, layer)
@@ -280,12 +292,18 @@ def _check_operands(graph: AdderGraph, layer: str) -> None:
     """Refuse what the hardware has no meaning for: taps off the inputs, patterns off the window, absent operands."""
     for k, kernel in enumerate(graph.kernels):
         taps = kernel.size[0] * kernel.size[1]
-        if len(kernel.taps) != taps or not all(1 <= tap <= graph.inputs for tap in kernel.taps):
+        lowest = -graph.inputs if graph.input_bits == 1 else 1
+        if len(kernel.taps) != taps or not all(lowest <= tap <= graph.inputs and tap for tap in kernel.taps):
             raise CertificateError(f"{layer}: kernel {k} has taps {kernel.taps}, not {taps} inputs; please report this")
         if not 0 < kernel.pattern < 1 << taps:
             raise CertificateError(
                 f"{layer}: kernel {k} selects {kernel.pattern:#x} of {taps} taps; please report this"
             )
+    for k, node in enumerate(graph.nodes):
+        # The coefficients that are followed have 32 bits: by induction none of them overflows.
+        (a, b), (c, d) = graph.operand_range(node.lhs), graph.operand_range(node.rhs)
+        if node.lhs_shift < 0 or (max(abs(a), abs(b)) << min(node.lhs_shift, 32)) + max(abs(c), abs(d)) >= 1 << 31:
+            raise CertificateError(f"{layer}: adder {k}, {node}, is beyond 31 bits; please report this")
     operands = graph.inputs + 1 + len(graph.kernels) + len(graph.nodes)
     for channel, operand in enumerate(graph.outputs):
         if abs(operand) >= operands:
@@ -298,7 +316,8 @@ def _coefficients(graph: AdderGraph, levels: _Levels, start: int, stop: int) -> 
     rows = np.zeros((first + len(graph.kernels) + len(graph.nodes), stop - start), np.int32)
     rows[start + 1 : stop + 1] = np.eye(stop - start, dtype=np.int32)
     for k, kernel in enumerate(graph.kernels, first):
-        rows[k] = rows[[tap for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1]].sum(0)
+        taps = np.array([tap for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1])
+        rows[k] = (rows[np.abs(taps)] * np.sign(taps).astype(np.int32)[:, None]).sum(0)
     levels.evaluate(rows, np.zeros(len(rows), np.int64))
     return rows
 

@@ -37,7 +37,15 @@ class Strategy(StrEnum):
     none = "none"
     kernel = "kernel"
     graph = "graph"
+    units = "units"
     auto = "auto"
+
+
+class Family(StrEnum):
+    """Whose cells are estimated."""
+
+    ice40 = "ice40"
+    ecp5 = "ecp5"
 
 
 class Simulator(StrEnum):
@@ -56,7 +64,9 @@ Output = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace DIR even if it is no build of ours.")]
-Sharing = Annotated[Strategy, typer.Option("--strategy", help="How results are shared.")]
+Sharing = Annotated[
+    Strategy, typer.Option("--strategy", help="How results are shared; auto: the fewest estimated LUTs in each layer.")
+]
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="D.npz", help="Images x and labels y; default: those shipped.")
 ]
@@ -99,20 +109,24 @@ def import_(
 
 
 @app.command()
-def share(net: Net, strategy: Sharing = Strategy.auto, json: Json = False) -> Outcome:
-    """Count the kernels and additions of each layer, shared and unshared."""
+def share(
+    net: Net,
+    strategy: Sharing = Strategy.auto,
+    family: Annotated[Family, typer.Option("--family", help="Whose LUTs are estimated.")] = Family.ice40,
+    json: Json = False,
+) -> Outcome:
+    """Count each layer's kernels, additions, adder bits and LUTs, shared and unshared, beside random weights."""
 
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
-        stages.start(f"sharing results of {network.name}")
-        return commands.share(network, strategy.value)
+        return commands.share(network, strategy.value, stages, family=family.value)
 
     return _outcome(work, json)
 
 
 @app.command()
 def generate(
-    net: Net, output: Output, strategy: Sharing = Strategy.kernel, force: Force = False, json: Json = False
+    net: Net, output: Output, strategy: Sharing = Strategy.auto, force: Force = False, json: Json = False
 ) -> Outcome:
     """Write the Verilog of a network's core."""
 
@@ -129,7 +143,7 @@ def simulate(
     simulator: Annotated[Simulator, typer.Option("--simulator", help="What runs the design.")] = Simulator.golden,
     data: Data = None,
     images: Images = None,
-    strategy: Sharing = Strategy.kernel,
+    strategy: Sharing = Strategy.auto,
     taps: Annotated[bool, typer.Option("--taps", help="Compare every layer, and name the first that differs.")] = False,
     idle: Share = 0.0,
     stall: Share = 0.0,
@@ -154,7 +168,7 @@ def synth(
     net: Net,
     board: Board,
     output: Output,
-    strategy: Sharing = Strategy.kernel,
+    strategy: Sharing = Strategy.auto,
     seed: Seed = 1,
     force: Force = False,
     json: Json = False,
@@ -177,7 +191,7 @@ def build(
     data: Data = None,
     images: Images = None,
     simulator: Annotated[Simulator | None, typer.Option("--simulator", help="Default: the fastest here.")] = None,
-    strategy: Sharing = Strategy.kernel,
+    strategy: Sharing = Strategy.auto,
     seed: Seed = 1,
     force: Force = False,
     json: Json = False,

@@ -88,24 +88,58 @@ def _network(part: _Row) -> Table | Group:
     return Group(facts, Text(f"input  {kind}, {'x'.join(map(str, source['shape']))}\n"), table)
 
 
-def _sharing(part: _Row) -> Table:
-    table = _table("layer", "in", "out", "kernels", "distinct", "mod inverse", "unshared", "kernel", "graph")
-    names = ("name", "inputs", "outputs", "kernels", "kernels_distinct")
+_UNITS = {
+    "kernel_evaluations": "evaluations",
+    "additions": "additions",
+    "adder_bits": "adder bits",
+    "luts": "LUTs est.",
+}
+_PER_FRAME = {"kernel_evaluations_per_frame": "evals/frame", "additions_per_frame": "adds/frame"}
+_FORMS = {
+    "unshared": "naive",
+    "repeated": "repeated",
+    "kernel": "+ inverse",
+    "graph": "+ partial sums",
+    "units": "for LUTs",
+}
+
+
+def _sharing(part: _Row) -> Group:
+    """Every unit in every form, and its percentage of the unshared one: of this network, and of random weights."""
+    shared = [form for form in _FORMS if form != "unshared"]
+    table = _table("layer", "unit", *_FORMS.values(), left=2)
     for row in [*part.get("layers", []), {"name": "total"} | part.get("totals", {})]:
-        whole, kernels = row.get("additions_unshared"), row.get("kernels")
-        table.add_row(
-            *(_cell(row.get(name)) for name in names),
-            _share(row.get("kernels_distinct_mod_inverse"), kernels),
-            _cell(whole),
-            _share(row.get("additions_kernel"), whole),
-            _share(row.get("additions_graph"), whole),
-            style="bold" if row["name"] == "total" and "inputs" not in row else None,
+        total = "inputs" not in row
+        label = row["name"] if total else f"{row['name']} {row['inputs']}x{row['outputs']}"
+        for unit, name in (_UNITS | (_PER_FRAME if total else {})).items():
+            whole, control = row.get(f"{unit}_unshared"), row.get("random", {})
+            if not whole:
+                continue  # dense layers evaluate no kernels
+            drawn = control.get(f"{unit}_unshared")
+            cells = [_share(row.get(f"{unit}_{form}"), whole, control.get(f"{unit}_{form}"), drawn) for form in shared]
+            table.add_row(Text(label), name, _cell(whole), *cells, style="bold" if total else None)
+            label = ""
+    return Group(table, Text(_sharing_caption(part), style="dim"))
+
+
+def _sharing_caption(part: _Row) -> str:
+    said = []
+    if "luts_estimate_error_percent" in part:
+        said.append(
+            f"LUTs: estimated {part['family']} places for the sums and one comparison an output, within "
+            f"{part['luts_estimate_error_percent']} % of synthesis on layers measured."
         )
-    return table
+    chosen = {row["strategy"] for row in part.get("layers", []) if "strategy" in row}
+    if "random" in part.get("totals", {}):
+        said.append("Behind each number its percentage of the naive form, and after | that of random weights.")
+    return " ".join([*said, *([f"Chosen: {', '.join(sorted(chosen))}."] if chosen else [])])
 
 
-def _share(value: int | None, whole: int | None) -> Text:
-    return _cell(value) if value is None or not whole else Text(f"{value:,} {100 * value / whole:3.0f}%")
+def _share(value: int | None, whole: int, drawn: int | None, drawn_whole: int | None) -> Text:
+    if value is None:
+        return _cell(value)
+    random = f"|{100 * drawn / drawn_whole:.0f}" if drawn is not None and drawn_whole else ""
+    return Text(f"{value:,} {100 * value / whole:.0f}{random}")
 
 
 def _plan(part: _Row) -> Group:

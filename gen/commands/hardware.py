@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,28 +11,31 @@ from typing import Any, cast
 
 import numpy as np
 
+from xnorweave.adder_graph import AdderGraph
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
 from xnorweave.boards.link import bytes_per_word
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
-from xnorweave.commands.networks import chosen_strategy, share
+from xnorweave.commands.networks import known_strategy, share_for_build, sharing_part
 from xnorweave.commands.options import BuildOptions, SimulationOptions
 from xnorweave.commands.source import Report, head
 from xnorweave.console import Stages
+from xnorweave.cost import CostFamily
 from xnorweave.design import Design
 from xnorweave.emit import emit
 from xnorweave.errors import DataError, MismatchError, XnorweaveError
 from xnorweave.images import ImageSet
-from xnorweave.lower import lower
+from xnorweave.lower import Core, lower
 from xnorweave.network import ArgMax, Network
 from xnorweave.passes.plan import Plan, make_plan
+from xnorweave.passes.schedule import Family, levels_for_clock
 from xnorweave.report import write_report
 from xnorweave.sim import golden
 from xnorweave.sim.run import Pattern, SimulatorName, usable_simulators
 from xnorweave.sim.run import simulate as run_simulation
 
-__all__ = ["build", "generate", "mismatch_error", "plan", "simulate", "synth"]
+__all__ = ["board_levels", "build", "generate", "mismatch_error", "plan", "simulate", "synth"]
 
 DEFAULT_IMAGES = 50
 _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
@@ -41,15 +44,16 @@ _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 def generate(network: Network, output: Path, *, strategy: str, force: bool, stages: Stages) -> Report:
     """Write ``design.v``, ``plan.json`` and the report of a core into the folder ``output``."""
     with build_folder(output, force=force) as folder:
-        report = _shared(network, strategy, stages)
-        _emit(network, folder, report, stages)
+        made = make_plan(network)
+        report, graphs = _shared(network, strategy, made, "ice40", stages)
+        _emit(network, folder, made, graphs, report, stages)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
 
 
 def simulate(network: Network, images: ImageSet, options: SimulationOptions, stages: Stages) -> Report:
     """Run the images through the design; gives ``simulation`` and, where there are labels, ``accuracy``."""
-    strategy = chosen_strategy(options.strategy)
+    strategy = known_strategy(options.strategy)
     report = head(network) | {"strategy": strategy}
     design = None
     if options.simulator in ("icarus", "verilator"):
@@ -62,8 +66,9 @@ def synth(network: Network, output: Path, options: BuildOptions, stages: Stages)
     """Synthesize, place and route into the folder ``output``; gives ``synthesis``."""
     board = find_board(options.board)
     with build_folder(output, force=options.force) as folder, _logs_kept(folder):
-        report = _shared(network, options.strategy, stages)
-        design = _emit(network, folder, report, stages)
+        made = _plan_for(network, board)
+        report, graphs = _shared(network, options.strategy, made, board.family, stages)
+        design = _emit(network, folder, made, graphs, report, stages)
         report["synthesis"] = _synthesize(design, board, folder, options.seed, stages)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
@@ -110,11 +115,13 @@ def build(
     if count > len(data.frames):
         raise DataError(f"images={count}: only {len(data.frames)} are there; ask for 1 to {len(data.frames)}")
     with build_folder(output, force=options.force) as folder, _logs_kept(folder):
-        report = _shared(network, options.strategy, stages)
-        design = _emit(network, folder, report, stages)
+        made = _plan_for(network, board)
+        report, graphs = _shared(network, options.strategy, made, board.family, stages)
+        design = _emit(network, folder, made, graphs, report, stages)
         run = SimulationOptions(simulator=simulator or _fastest_simulator(), strategy=options.strategy)
-        report |= _simulate(network, _first(data, count), run, design, stages)
+        report |= _simulate(network, _first(data, count), run, design, stages, made, graphs)
         report["plan"]["latency_cycles"] = report["simulation"]["first_latency_cycles"]
+        _write_plan(folder, report)
         error = mismatch_error(report)
         if error is not None:
             raise error
@@ -128,8 +135,7 @@ def build(
 
 def plan(network: Network, board: str) -> Report:
     """Each layer's engine and interval on the board; gives ``plan``."""
-    find_board(board)
-    return head(network) | {"plan": _plan_part(make_plan(network))}
+    return head(network) | {"plan": _plan_part(_plan_for(network, find_board(board)))}
 
 
 def mismatch_error(report: Report) -> MismatchError | None:
@@ -145,27 +151,57 @@ def mismatch_error(report: Report) -> MismatchError | None:
     )
 
 
-def _shared(network: Network, strategy: str, stages: Stages) -> Report:
-    """Head and ``sharing`` of a build's report: every strategy is counted, one is built."""
-    chosen = chosen_strategy(strategy)
-    stages.start(f"sharing results of {network.name}, and proving every adder graph")
-    return share(network, "auto") | {"strategy": chosen}
+def _shared(
+    network: Network, strategy: str, made: Plan, family: CostFamily, stages: Stages
+) -> tuple[Report, dict[str, AdderGraph]]:
+    """Head and ``sharing`` of a build's report, for which every form is counted; and the graphs to build."""
+    wired = {layer.name for layer in made.layers if layer.engine == "spatial"}
+    rows = share_for_build(network, strategy, stages, layers=wired, family=family, unit_levels=made.unit_levels)
+    graphs = {row.name: row.graph for row in rows if row.graph is not None}
+    built = {row.strategy for row in rows}
+    named = built.pop() if len(built) == 1 else strategy
+    return head(network) | {"strategy": named, "sharing": sharing_part(rows, family)}, graphs
 
 
-def _emit(network: Network, folder: Path, report: Report, stages: Stages) -> Design:
+def board_levels(board: Board) -> int:
+    """Most adders between two registers at a board's own clock.
+
+    Raises
+    ------
+    DoesNotFitError
+        If the clock is too fast for one.
+    """
+    family = "ecp5" if board.family == "ecp5" else f"ice40-{board.device[:2].lower()}"
+    return levels_for_clock(cast(Family, family), board.clock_mhz)
+
+
+def _plan_for(network: Network, board: Board) -> Plan:
+    """The plan for a board's clock: a slow clock leaves time for more adders between registers, and needs fewer."""
+    return make_plan(network, levels_per_register=board_levels(board))
+
+
+def _emit(
+    network: Network, folder: Path, made: Plan, graphs: Mapping[str, AdderGraph], report: Report, stages: Stages
+) -> Design:
     stages.start("generating Verilog")
-    made = make_plan(network)
-    design = emit(network, strategy=report["strategy"], plan=made)
-    report["plan"] = _plan_part(made)
+    core = lower(network, strategy=report["strategy"], plan=made, graphs=graphs)
+    design = emit(network, strategy=report["strategy"], plan=made, core=core)
+    report["plan"] = _plan_part(made, core.latencies)
     (folder / "design.v").write_text(design.verilog, "utf-8")
-    (folder / "plan.json").write_text(json.dumps(report["plan"], indent=1) + "\n", "utf-8")
+    _write_plan(folder, report)
     return design
 
 
-def _plan_part(made: Plan) -> dict[str, Any]:
+def _write_plan(folder: Path, report: Report) -> None:
+    (folder / "plan.json").write_text(json.dumps(report["plan"], indent=1) + "\n", "utf-8")
+
+
+def _plan_part(made: Plan, latencies: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """``plan`` of the report; the latencies of spatial layers are known once their sums are shared."""
     layers = []
     for layer in made.layers:
         row = {"name": layer.name, "engine": layer.engine, "interval_cycles": layer.interval_cycles}
+        row |= {"latency_cycles": latencies[layer.name]} if latencies and layer.name in latencies else {}
         layers.append(row | ({"pe": layer.pe, "simd": layer.simd} if layer.engine == "folded" else {}))
     return {
         "interval_cycles": made.interval_cycles,
@@ -175,7 +211,13 @@ def _plan_part(made: Plan) -> dict[str, Any]:
 
 
 def _simulate(
-    network: Network, images: ImageSet, options: SimulationOptions, design: Design | None, stages: Stages
+    network: Network,
+    images: ImageSet,
+    options: SimulationOptions,
+    design: Design | None,
+    stages: Stages,
+    made: Plan | None = None,
+    graphs: Mapping[str, AdderGraph] | None = None,
 ) -> dict[str, Any]:
     count = len(images.frames)
     stages.start(f"simulating {count} images in {options.simulator}", count)
@@ -185,12 +227,16 @@ def _simulate(
         images.frames,
         simulator=cast(SimulatorName, options.simulator),
         design=design,
-        core=lower(network, strategy=chosen_strategy(options.strategy)) if on_core else None,
+        core=_core(network, options.strategy, made, graphs) if on_core else None,
         labels=images.labels if isinstance(network.layers[-1], ArgMax) else None,
         taps=options.taps,
         pattern=Pattern(idle=options.idle, stall=options.stall, seed=options.seed),
         progress=lambda done, _: stages.advance(done),
     ).report()
+
+
+def _core(network: Network, strategy: str, made: Plan | None, graphs: Mapping[str, AdderGraph] | None) -> Core:
+    return lower(network, strategy=known_strategy(strategy), plan=made, graphs=graphs)
 
 
 def _golden_accuracy(network: Network, images: ImageSet) -> dict[str, Any]:

@@ -1,17 +1,21 @@
 """Commands about a network alone: inspect, import, share."""
 
+import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from xnorweave.commands.source import Report, head
+from xnorweave.console import Stages
+from xnorweave.cost import ERROR_PERCENT, CostFamily
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Network, Threshold
 from xnorweave.network_file import save_network
-from xnorweave.passes.share import STRATEGIES, LayerSharing, Strategy, share_network
+from xnorweave.passes.share import FORMS, STRATEGIES, Form, LayerSharing, StrategyChoice, share_network
 
-__all__ = ["chosen_strategy", "import_", "inspect", "share"]
+__all__ = ["import_", "inspect", "known_strategy", "share", "share_for_build", "sharing_part"]
 
 
 def inspect(network: Network) -> Report:
@@ -58,8 +62,8 @@ def import_(network: Network, output: Path) -> Report:
     return head(network) | {"written": str(output)}
 
 
-def share(network: Network, strategy: str) -> Report:
-    """What sharing saves, layer by layer; every adder graph counted here has been certified.
+def share(network: Network, strategy: str, stages: Stages, *, family: CostFamily = "ice40") -> Report:
+    """What sharing saves, layer by layer, beside random weights; every adder graph counted here has been certified.
 
     Parameters
     ----------
@@ -67,37 +71,101 @@ def share(network: Network, strategy: str) -> Report:
         What to share.
     strategy : str
         One strategy, which is compared with ``none``, or ``auto`` for all of them.
+    stages : Stages
+        Told how far it is.
+    family : {"ice40", "ecp5"}
+        Whose cells are estimated.
 
     Raises
     ------
     UnsupportedError
         Where the strategy or a layer is not supported.
     """
-    rows = share_network(network, _strategies(strategy))
-    layers = [_sharing_row(row) for row in rows]
-    counted = [name for name in (layers[0] if layers else {}) if name not in ("name", "inputs", "outputs", "pixels")]
-    totals = {name: round(sum(layer[name] for layer in layers), 6) for name in counted}
-    return head(network) | {"strategy": strategy, "sharing": {"layers": layers, "totals": totals}}
+    choice = known_strategy(strategy)
+    forms: tuple[Form, ...] = FORMS if choice == "auto" else tuple({"none": None, choice: None})
+    stages.start(f"sharing results of {network.name}, and of random weights", 1000)
+    rows = share_network(
+        network,
+        forms,
+        strategy=choice,
+        family=family,
+        control=True,
+        workers=os.cpu_count() or 1,
+        progress=lambda done, total: stages.advance(1000 * done // total),
+    )
+    return head(network) | {"strategy": strategy, "sharing": sharing_part(rows, family)}
 
 
-def chosen_strategy(strategy: str) -> Strategy:
-    """The strategy that hardware is built with; ``auto`` is the one that shares most.
+def share_for_build(
+    network: Network, strategy: str, stages: Stages, *, layers: Collection[str], family: CostFamily, unit_levels: int
+) -> list[LayerSharing]:
+    """Count the layers that are wired in every form, and keep the graphs to build.
+
+    Parameters
+    ----------
+    network : Network
+        What to build.
+    strategy : str
+        How results are shared; ``auto`` for the fewest estimated places in each layer.
+    stages : Stages
+        Told how far it is.
+    layers : collection of str
+        Names of the layers that are wired.
+    family : {"ice40", "ecp5"}
+        Of the target.
+    unit_levels : int
+        Of the plan.
+
+    Raises
+    ------
+    UnsupportedError
+        Where the strategy or a layer is not supported.
+    """
+    choice = known_strategy(strategy)
+    stages.start(f"sharing results of {network.name}, and proving every adder graph", 1000)
+    return share_network(
+        network,
+        layers=layers,
+        strategy=choice,
+        family=family,
+        unit_levels=unit_levels,
+        keep=True,
+        workers=os.cpu_count() or 1,
+        progress=lambda done, total: stages.advance(1000 * done // total),
+    )
+
+
+def known_strategy(strategy: str) -> StrategyChoice:
+    """The strategy of that name.
 
     Raises
     ------
     UnsupportedError
         Where this version does not have it.
     """
-    return _strategies(strategy)[-1]
+    if strategy != "auto" and strategy not in STRATEGIES:
+        raise UnsupportedError(f"strategy {strategy!r} is not in this version; use auto, {', '.join(STRATEGIES)}")
+    return cast(StrategyChoice, strategy)
 
 
-def _strategies(strategy: str) -> tuple[Strategy, ...]:
-    if strategy == "auto":
-        return STRATEGIES
-    for known in STRATEGIES:
-        if known == strategy:
-            return ("none",) if known == "none" else ("none", known)
-    raise UnsupportedError(f"strategy {strategy!r} is not in this version; use auto, {', '.join(STRATEGIES)}")
+def sharing_part(rows: list[LayerSharing], family: CostFamily) -> dict[str, Any]:
+    """``sharing`` of a report: layers, their totals and, where it was counted, both of random weights."""
+    part: dict[str, Any] = {
+        "family": family,
+        "luts_estimate_error_percent": ERROR_PERCENT[family],
+        "layers": [_sharing_row(row) for row in rows],
+    }
+    part["totals"] = _totals(part["layers"])
+    controls = [row["random"] for row in part["layers"] if "random" in row]
+    return part | ({"totals": part["totals"] | {"random": _totals(controls)}} if controls else {})
+
+
+_NOT_COUNTED = ("name", "inputs", "outputs", "pixels", "strategy", "random")
+
+
+def _totals(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    counted = [name for name in (layers[0] if layers else {}) if name not in _NOT_COUNTED]
+    return {name: round(sum(layer[name] for layer in layers), 6) for name in counted}
 
 
 def _sharing_row(row: LayerSharing) -> dict[str, Any]:
@@ -106,12 +174,25 @@ def _sharing_row(row: LayerSharing) -> dict[str, Any]:
         "inputs": row.inputs,
         "outputs": row.outputs,
         "pixels": row.pixels,
+        "strategy": row.strategy,
+    }
+    return cells | _counts(row) | ({"random": _counts(row.control)} if row.control else {})
+
+
+def _counts(row: LayerSharing) -> dict[str, Any]:
+    """What is counted of a layer; keys end in the form, that without sharing being ``unshared``."""
+    cells: dict[str, Any] = {
         "kernels": row.counts.kernels,
         "kernels_distinct": row.counts.distinct,
         "kernels_distinct_mod_inverse": row.counts.distinct_mod_inverse,
     }
-    for strategy in row.additions:
-        suffix = "unshared" if strategy == "none" else strategy
-        cells[f"additions_{suffix}"] = row.additions[strategy]
-        cells[f"adder_bits_{suffix}"] = row.adder_bits[strategy]
-    return cells | {"seconds": round(sum(row.seconds.values()), 6)}
+    units = {"kernel_evaluations": row.kernel_evaluations, "additions": row.additions, "adder_bits": row.adder_bits}
+    for unit, numbers in (units | {"luts": row.luts}).items():
+        for form, number in numbers.items():
+            suffix = "unshared" if form == "none" else form
+            cells[f"{unit}_{suffix}"] = number
+            if unit in units:
+                cells[f"{unit}_per_frame_{suffix}"] = number * row.pixels
+    if row.strategy in row.forms:
+        cells["additions_built"], cells["luts_built"] = row.additions[row.strategy], row.luts[row.strategy]
+    return cells | {"seconds": round(row.seconds, 6)}

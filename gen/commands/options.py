@@ -14,7 +14,7 @@ class SimulationOptions:
     simulator : str
         ``golden``, ``amaranth``, ``icarus`` or ``verilator``.
     strategy : str
-        How the simulated design shares results.
+        How the simulated design shares results; ``auto`` is the fewest estimated places in each layer.
     taps : bool
         Compare every layer's stream.
     idle, stall : float
@@ -24,7 +24,7 @@ class SimulationOptions:
     """
 
     simulator: str = "golden"
-    strategy: str = "kernel"
+    strategy: str = "auto"
     taps: bool = False
     idle: float = 0.0
     stall: float = 0.0
@@ -40,7 +40,7 @@ class BuildOptions:
     board : str
         Name in the catalogue.
     strategy : str
-        How results are shared.
+        How results are shared; ``auto`` is the fewest estimated places in each layer.
     seed : int
         Of placement.
     force : bool
@@ -48,6 +48,6 @@ class BuildOptions:
     """
 
     board: str
-    strategy: str = "kernel"
+    strategy: str = "auto"
     seed: int = 1
     force: bool = False

@@ -34,15 +34,21 @@ pairs of inputs in several classes, cheaper than counting additions but no bette
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.adder_graph import AdderGraph, GraphBuilder, certify
-from xnorweave.passes.cse_kernels import merge_classes, merge_rows, merge_rows_count
+from xnorweave.passes.cse_costs import ADDITIONS, SumCosts, lut_costs
+from xnorweave.passes.cse_kernels import merge_classes, merge_rows, merge_rows_cost
 
-__all__ = ["share_sums"]
+__all__ = ["UNIT_LEVELS", "Objective", "share_sums"]
 
+Objective = Literal["additions", "luts"]
+
+UNIT_LEVELS = 3
+"""Depth of a popcount unit where the clock asks for nothing else: deeper ones save less than 2 % of the LUTs."""
 Partition = tuple[tuple[int, ...], ...]
 
 # Up to this many weights all outputs are also tried as one block: its time grows with the square of the tokens.
@@ -65,8 +71,8 @@ class _Block:
     agrees : bool array [classes, columns]
         Whether the output needs this class: where it agrees with the root or, if ``by_plus`` is not set, where not.
     by_plus : bool array [columns]
-    additions : int
-        From class sums to outputs.
+    cost : float
+        Of the adders from class sums to outputs, and of the class sums where blocks do not share them.
     """
 
     columns: tuple[int, ...]
@@ -74,7 +80,7 @@ class _Block:
     classes: NDArray[np.int64]
     agrees: NDArray[np.bool_]
     by_plus: NDArray[np.bool_]
-    additions: int
+    cost: float
 
 
 def _pack(rows: NDArray[np.bool_]) -> NDArray[np.uint64]:
@@ -87,7 +93,7 @@ def _pack(rows: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return bits
 
 
-def _split(matrix: NDArray[np.int8], columns: tuple[int, ...]) -> _Block:
+def _split(matrix: NDArray[np.int8], columns: tuple[int, ...], costs: SumCosts) -> _Block:
     signs = matrix[:, columns[0]]
     agrees = matrix[:, columns] == signs[:, None]
     # Bytes of equal rows are equal: much faster than comparing columns one by one.
@@ -97,16 +103,13 @@ def _split(matrix: NDArray[np.int8], columns: tuple[int, ...]) -> _Block:
     by_plus = 2 * needs.sum(0) <= len(needs)
     by_plus[0] = True
     needs = needs == by_plus
-    bits = _pack(needs)
-    additions = merge_rows_count(bits, len(needs), len(columns), np.zeros(len(bits))) + len(columns) - 1
-    return _Block(
-        columns=columns,
-        signs=signs,
-        classes=classes.ravel().astype(np.int64),
-        agrees=needs,
-        by_plus=by_plus,
-        additions=int(additions),
-    )
+    classes = classes.ravel().astype(np.int64)
+    sizes = np.bincount(classes)
+    cost = merge_rows_cost(_pack(needs), len(needs), len(columns), sizes, costs.adders) if len(needs) > 1 else 0.0
+    cost += costs.final * (len(columns) - 1)
+    if costs.units is not None:
+        cost += costs.units[sizes].sum()
+    return _Block(columns=columns, signs=signs, classes=classes, agrees=needs, by_plus=by_plus, cost=float(cost))
 
 
 def _codes(blocks: list[_Block]) -> tuple[NDArray[np.int32], int]:
@@ -120,11 +123,11 @@ def _codes(blocks: list[_Block]) -> tuple[NDArray[np.int32], int]:
     return codes, offset - 1
 
 
-def _additions(blocks: list[_Block]) -> int:
+def _shared_additions(blocks: list[_Block]) -> int:
+    """Additions of all class sums, pairs that are in one class in several blocks added once."""
     codes, classes = _codes(blocks)
-    inputs = len(blocks[0].classes)
-    lhs, _, _ = merge_classes(codes, inputs, classes, np.zeros(len(codes)))
-    return len(lhs) + int(np.count_nonzero(codes)) - classes + sum(block.additions for block in blocks)
+    lhs, _, _ = merge_classes(codes, len(blocks[0].classes), classes, np.zeros(len(codes)))
+    return len(lhs) + int(np.count_nonzero(codes)) - classes
 
 
 def _clusters(alike: NDArray[np.float32], count: int) -> Partition:
@@ -143,23 +146,24 @@ def _clusters(alike: NDArray[np.float32], count: int) -> Partition:
 
 
 class _Search:
-    """Looks for the partition of a matrix' distinct columns that takes the fewest additions."""
+    """Looks for the cheapest partition of a matrix' distinct columns."""
 
-    def __init__(self, matrix: NDArray[np.int8], seed: int):
-        self.matrix = matrix
+    def __init__(self, matrix: NDArray[np.int8], costs: SumCosts, seed: int):
+        self.matrix, self.costs = matrix, costs
         self.rng = np.random.default_rng(seed)
         self._blocks: dict[tuple[int, ...], _Block] = {}
 
     def blocks(self, partition: Partition) -> list[_Block]:
         for columns in partition:
             if columns not in self._blocks:
-                self._blocks[columns] = _split(self.matrix, columns)
+                self._blocks[columns] = _split(self.matrix, columns, self.costs)
         return [self._blocks[columns] for columns in partition]
 
-    def additions(self, partition: Partition) -> int:
-        return _additions(self.blocks(partition))
+    def cost(self, partition: Partition) -> float:
+        blocks = self.blocks(partition)
+        return sum(block.cost for block in blocks) + (0 if self.costs.units is not None else _shared_additions(blocks))
 
-    def start(self) -> tuple[int, Partition]:
+    def start(self) -> tuple[float, Partition]:
         """Best of clusters, looking for the number of blocks from a likely one on, and of one block of all."""
         inputs, outputs = self.matrix.shape
         single = self.matrix.astype(np.float32)
@@ -167,12 +171,12 @@ class _Search:
         np.fill_diagonal(alike, 0)
         # About four inputs in a class: each block then takes as many additions for its inputs as for its classes.
         likely = max(1, round(outputs / max(1, (inputs - 1).bit_length() - 2)))
-        found: dict[int, tuple[int, Partition]] = {}
+        found: dict[int, tuple[float, Partition]] = {}
 
-        def look(count: int) -> int:
+        def look(count: int) -> float:
             if count not in found:
                 partition = _clusters(alike, count)
-                found[count] = (self.additions(partition), partition)
+                found[count] = (self.cost(partition), partition)
             return found[count][0]
 
         best = likely
@@ -188,7 +192,7 @@ class _Search:
         self._blocks = {columns: self._blocks[columns] for columns in best_found[1]}
         return best_found
 
-    def improve(self, best: int, partition: Partition, rounds: int) -> tuple[int, Partition]:
+    def improve(self, best: float, partition: Partition, rounds: int) -> tuple[float, Partition]:
         """Exchange columns of two blocks wherever that helps."""
         for _ in range(rounds if len(partition) > 1 else 0):
             a, b = (int(k) for k in self.rng.choice(len(partition), 2, replace=False))
@@ -197,9 +201,9 @@ class _Search:
             one[i], two[j] = two[j], one[i]
             trial = list(partition)
             trial[a], trial[b] = tuple(one), tuple(two)
-            additions = self.additions(tuple(trial))
-            if additions <= best:
-                best, partition = additions, tuple(trial)
+            cost = self.cost(tuple(trial))
+            if cost <= best:
+                best, partition = cost, tuple(trial)
             for columns in (trial[a], trial[b]):
                 if columns not in partition:
                     del self._blocks[columns]
@@ -234,8 +238,26 @@ class _Emitter:
             self._constants[operand] = sum(self._constants[o] for o in operands)
         return operand
 
+    def unit_sums(self, blocks: list[_Block], costs: SumCosts) -> list[list[int]]:
+        """Operands of all class sums of each block, from popcount units."""
+        classes = [
+            [
+                [int(t + 1) * int(block.signs[t]) for t in np.flatnonzero(block.classes == k)]
+                for k in range(len(block.agrees))
+            ]
+            for block in blocks
+        ]
+        # All units before the first adder.
+        parts = [[[self.popcount(part) for part in costs.parts(terms)] for terms in block] for block in classes]
+        return [[self.tree(terms) for terms in block] for block in parts]
+
+    def popcount(self, inputs: list[int]) -> int:
+        operand = self.builder.popcount(inputs)
+        self._constants[operand] = sum(tap < 0 for tap in inputs)
+        return operand
+
     def class_sums(self, blocks: list[_Block]) -> list[list[int]]:
-        """Operands of all class sums of each block."""
+        """Operands of all class sums of each block, from adders that blocks share."""
         codes, classes = _codes(blocks)
         inputs = len(self.matrix)
         operands = list(range(1, inputs + 1))
@@ -265,13 +287,14 @@ class _Emitter:
         return found
 
     def _final(self, column: int, part: int, root: int, plus: np.bool_) -> int:
-        lhs, rhs = (part, self.complement(root)) if plus else (self.complement(part), root)
-        constant = 2 * self._constants[lhs] + self._constants[rhs]
-        weights = self.matrix[:, column]
+        """``2 * P - R``, or ``R - 2 * N`` as its complement: R is inverted once for all, and N not at all."""
+        rhs = self.complement(root)
+        constant = 2 * self._constants[part] + self._constants[rhs]
+        weights = self.matrix[:, column] if plus else -self.matrix[:, column]
         low, high = -self.top * int((weights < 0).sum()), self.top * int((weights > 0).sum())
-        operand = self.builder.add(lhs, rhs, shift=1, bounds=(low + constant, high + constant))
+        operand = self.builder.add(part, rhs, shift=1, bounds=(low + constant, high + constant))
         self._constants[operand] = constant
-        return operand
+        return operand if plus else self.complement(operand)
 
     def build(self, operands: list[int]) -> AdderGraph:
         return self.builder.build(operands, [self._constants[operand] for operand in operands])
@@ -293,9 +316,16 @@ def _distinct(matrix: NDArray[np.int8]) -> tuple[list[int], list[tuple[int, int]
 
 
 def share_sums(
-    matrix: NDArray[np.int8], input_bits: int, *, effort: float = 1.0, seed: int = 0, layer: str = "partial sums"
+    matrix: NDArray[np.int8],
+    input_bits: int,
+    *,
+    objective: Objective = "additions",
+    unit_levels: int = UNIT_LEVELS,
+    effort: float = 1.0,
+    seed: int = 0,
+    layer: str = "partial sums",
 ) -> AdderGraph:
-    """Build and certify a graph of all sums of a layer with as few additions as found.
+    """Build and certify a graph of all sums of a layer, as cheap as found.
 
     Parameters
     ----------
@@ -303,10 +333,15 @@ def share_sums(
         Weights in {-1, +1}.
     input_bits : int
         Width of one input, in bits.
+    objective : {"additions", "luts"}
+        What is cheap: few additions, or few LUTs. For pixels the two are one.
+    unit_levels : int
+        For few LUTs: the depth of one popcount unit, which no register can divide, in levels as those between
+        registers; at least 1.
     effort : float
         Scales how many exchanges of outputs between blocks are tried, and with it most of the time; 0 tries none.
     seed : int
-        Of those exchanges; the graph depends on it, ``matrix`` and ``effort`` alone.
+        Of those exchanges; the graph depends on it and the other arguments alone.
     layer : str
         Named in the error.
 
@@ -316,14 +351,16 @@ def share_sums(
         Where the graph is not the matrix: a defect of this program.
     """
     columns, places = _distinct(matrix)
-    search = _Search(np.ascontiguousarray(matrix[:, columns]), seed)
+    costs = lut_costs(len(matrix), unit_levels) if objective == "luts" and input_bits == 1 else ADDITIONS
+    search = _Search(np.ascontiguousarray(matrix[:, columns]), costs, seed)
     rounds = int(effort * min(_MOST_EXCHANGES, _EXCHANGE_WEIGHTS // search.matrix.size))
     _, partition = search.improve(*search.start(), rounds)
     blocks = search.blocks(partition)
     emitter = _Emitter(search.matrix, input_bits)
+    sums = emitter.class_sums(blocks) if costs.units is None else emitter.unit_sums(blocks, costs)
     found: dict[int, int] = {}
-    for block, sums in zip(blocks, emitter.class_sums(blocks), strict=True):
-        found |= emitter.outputs(block, sums)
+    for block, operands in zip(blocks, sums, strict=True):
+        found |= emitter.outputs(block, operands)
     graph = emitter.build([emitter.signed(found[place], sign) for place, sign in places])
     certify(graph, matrix, layer)
     return graph

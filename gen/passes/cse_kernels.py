@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["merge_classes", "merge_rows", "merge_rows_count"]
+__all__ = ["merge_classes", "merge_rows", "merge_rows_cost"]
 
 
 @intrinsic
@@ -118,14 +118,62 @@ def merge_rows(bits, rows, ties):
 
 
 @njit(cache=True, nogil=True)
-def merge_rows_count(bits, rows, outputs, ties):
-    """Additions that ``outputs`` sums take after `merge_rows`."""
-    lhs, _ = merge_rows(bits, rows, ties)
-    count = len(lhs) - outputs
-    for token in range(rows + len(lhs)):
-        for word in range(bits.shape[1]):
-            count += _popcount(bits[token, word])  # pyright: ignore[reportCallIssue]
-    return count
+def _width(value):
+    bits = 0
+    while value:
+        value >>= 1
+        bits += 1
+    return bits
+
+
+@njit(cache=True, nogil=True)
+def _tree_cost(highs, costs):
+    """Cost of the adders of a balanced tree that joins the narrowest operands first, as `GraphBuilder.tree` does."""
+    cost, level = 0.0, np.sort(highs)
+    while len(level) > 1:
+        pairs = len(level) // 2
+        following = np.zeros(len(level) - pairs, np.int64)
+        for k in range(pairs):
+            following[k] = level[2 * k] + level[2 * k + 1]
+            cost += costs[_width(level[2 * k + 1]), _width(following[k])]
+        if len(level) % 2:
+            following[pairs] = level[-1]
+        level = np.sort(following)
+    return cost
+
+
+@njit(cache=True, nogil=True)
+def merge_rows_cost(bits, rows, outputs, highs, costs):
+    """Cost of the adders of ``outputs`` sums by way of `merge_rows`.
+
+    Parameters
+    ----------
+    bits, rows
+        As for `merge_rows`.
+    outputs : int
+        Sums.
+    highs : int64 array [rows]
+        Highest value of each token at the start; the lowest is 0.
+    costs : float array [widths, widths]
+        Cost of an adder by the widths of its wider operand and of its result, in bits.
+    """
+    lhs, rhs = merge_rows(bits, rows, np.zeros(len(bits)))
+    tokens = rows + len(lhs)
+    high = np.zeros(tokens, np.int64)
+    high[:rows] = highs
+    cost = 0.0
+    for k in range(len(lhs)):
+        high[rows + k] = high[lhs[k]] + high[rhs[k]]
+        cost += costs[_width(max(high[lhs[k]], high[rhs[k]])), _width(high[rows + k])]
+    terms = np.zeros(tokens, np.int64)
+    for output in range(outputs):
+        count = 0
+        for token in range(tokens):
+            if bits[token, output >> 6] >> np.uint64(output & 63) & np.uint64(1):
+                terms[count] = high[token]
+                count += 1
+        cost += _tree_cost(terms[:count], costs)
+    return cost
 
 
 @njit(cache=True, nogil=True)

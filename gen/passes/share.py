@@ -1,4 +1,4 @@
-"""Which 2-D kernels and sums of a convolution are computed once and shared.
+"""Which 2-D kernels and sums of a layer are computed once and shared.
 
 Strategies
 ----------
@@ -11,26 +11,61 @@ kernel
     shorter by its -1 taps, whose sum is N, it is ``S - 2 * N``. The minus signs are bitwise complements, and the
     constants these bring go into the thresholds.
 graph
-    Partial sums shared across channels and filters, without regard to kernels; see `xnorweave.passes.cse`.
+    Partial sums shared across channels and filters, without regard to kernels, for the fewest additions; see
+    `xnorweave.passes.cse`.
+units
+    The same for the fewest LUTs: inputs that several filters need together are one popcount unit, and the units'
+    sums are shared. For pixels it is ``graph``.
+
+A dense layer has no 2-D kernels: with ``kernel``, each output is one tree of the inputs under its rarer sign, and only
+the sum of all inputs is shared.
+
+``auto`` takes for each layer the one of these with the fewest estimated places in the target's family; see
+`xnorweave.cost`. What sharing gives is counted in one more form, ``repeated``: the strategy ``kernel`` without
+inversion, which nothing is built with.
 """
 
+import multiprocessing
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.adder_graph import AdderGraph, GraphBuilder, certify, graph_adder_bits, graph_additions
+from xnorweave.cost import CostFamily, graph_cells, tree_parts
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Network
-from xnorweave.passes.cse import share_sums
-from xnorweave.passes.streamline import ConvStage, streamline
+from xnorweave.passes.cse import UNIT_LEVELS, share_sums
+from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
-__all__ = ["STRATEGIES", "KernelCounts", "LayerSharing", "Strategy", "count_kernels", "share_layer", "share_network"]
+__all__ = [
+    "FORMS",
+    "STRATEGIES",
+    "Form",
+    "KernelCounts",
+    "LayerSharing",
+    "Strategy",
+    "StrategyChoice",
+    "count_kernels",
+    "least_places",
+    "share_layer",
+    "share_network",
+]
 
-Strategy = Literal["none", "kernel", "graph"]
+Strategy = Literal["none", "kernel", "graph", "units"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+StrategyChoice = Literal["none", "kernel", "graph", "units", "auto"]
+Form = Literal["none", "repeated", "kernel", "graph", "units"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+_Wired = ConvStage | DenseStage
+_Task = tuple[_Wired, Form, CostFamily, int, bool]
+# Starting processes takes longer than sharing fewer weights than this.
+_WEIGHTS_WORTH_PROCESSES = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +87,37 @@ class KernelCounts:
     distinct_mod_inverse: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FormCounts:
+    """One layer in one form.
+
+    Parameters
+    ----------
+    additions : int
+        Two-input additions and subtractions, up to the sums that thresholds compare.
+    adder_bits : int
+        Result bits of those adders.
+    luts : int
+        Estimated places for LUTs, comparisons with constant thresholds included; see `xnorweave.cost.Cells`.
+    seconds : float
+        Time to build and certify the graph.
+    units : int
+        Kernel units.
+    graph : AdderGraph, optional
+        Where asked for; of the form ``none`` never.
+    """
+
+    additions: int
+    adder_bits: int
+    luts: int
+    seconds: float
+    units: int
+    graph: AdderGraph | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LayerSharing:
-    """What sharing does to one layer.
+    """What sharing does to one layer, and to random weights of its shape.
 
     Parameters
     ----------
@@ -64,12 +127,14 @@ class LayerSharing:
     pixels : int
         Output pixels of a frame.
     counts : KernelCounts
-    additions : dict of str to int
-        Two-input additions and subtractions for each strategy built, up to the sums that thresholds compare.
-    adder_bits : dict of str to int
-        Result bits of those adders.
-    seconds : dict of str to float
-        Time to build and certify each graph.
+    forms : dict of str to FormCounts
+        For each form counted.
+    strategy : {"none", "kernel", "graph", "units"}
+        The one asked for; of ``auto``, the one with the fewest estimated places.
+    graph : AdderGraph, optional
+        Of ``strategy``, where asked for.
+    control : LayerSharing, optional
+        The same for weights drawn by ``default_rng(0)``.
     """
 
     name: str
@@ -77,9 +142,49 @@ class LayerSharing:
     outputs: int
     pixels: int
     counts: KernelCounts
-    additions: dict[str, int]
-    adder_bits: dict[str, int]
-    seconds: dict[str, float]
+    forms: dict[Form, FormCounts] = field(repr=False)
+    strategy: Strategy
+    graph: AdderGraph | None = None
+    control: "LayerSharing | None" = None
+
+    @property
+    def additions(self) -> dict[Form, int]:
+        """Two-input additions and subtractions in each form."""
+        return {form: counts.additions for form, counts in self.forms.items()}
+
+    @property
+    def adder_bits(self) -> dict[Form, int]:
+        """Result bits of the adders in each form."""
+        return {form: counts.adder_bits for form, counts in self.forms.items()}
+
+    @property
+    def luts(self) -> dict[Form, int]:
+        """Estimated places in each form."""
+        return {form: counts.luts for form, counts in self.forms.items()}
+
+    @property
+    def seconds(self) -> float:
+        """Time to build and certify all graphs."""
+        return sum(counts.seconds for counts in self.forms.values())
+
+    @property
+    def kernel_evaluations(self) -> dict[Form, int]:
+        """2-D kernels computed for each output pixel, in each form that computes any.
+
+        A kernel evaluation is the sum over one 2-D kernel's window of one input channel. ``none``: every kernel of
+        every filter. ``repeated``: the distinct kernels of each channel. ``kernel``: of a kernel and its inverse only
+        one; the other is the window's sum minus it. ``units``: its popcount units, whose inputs are of any channel. The
+        form ``graph`` has none: no adder in it stands for a kernel. A dense layer has no 2-D kernels, so none are
+        evaluated there.
+        """
+        counts = self.counts
+        evaluations: dict[Form, int] = {
+            "none": counts.kernels,
+            "repeated": counts.distinct,
+            "kernel": counts.distinct_mod_inverse,
+            "units": self.forms["units"].units if "units" in self.forms and counts.kernels else 0,
+        }
+        return {form: number for form, number in evaluations.items() if form in self.forms}
 
 
 def _patterns(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
@@ -90,7 +195,9 @@ def _patterns(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
 
 
 def count_kernels(weights: NDArray[np.int8]) -> KernelCounts:
-    """Count the kernels of weights [out, in, ky, kx]."""
+    """Count the kernels of weights [out, in, ky, kx]; those of a dense layer, [out, in], have none."""
+    if weights.ndim == 2:
+        return KernelCounts(kernels=0, distinct=0, distinct_mod_inverse=0)
     patterns = _patterns(weights)
     full = np.uint64((1 << weights.shape[2] * weights.shape[3]) - 1)
     canonical = np.minimum(patterns, full ^ patterns)
@@ -101,8 +208,21 @@ def count_kernels(weights: NDArray[np.int8]) -> KernelCounts:
     )
 
 
-def share_layer(stage: ConvStage, strategy: Strategy) -> AdderGraph:
+def share_layer(
+    stage: _Wired, strategy: StrategyChoice, family: CostFamily = "ice40", unit_levels: int = UNIT_LEVELS
+) -> AdderGraph:
     """Build and certify the layer's adder graph.
+
+    Parameters
+    ----------
+    stage : ConvStage or DenseStage
+        Whose sums.
+    strategy : {"none", "kernel", "graph", "units", "auto"}
+        See the module.
+    family : {"ice40", "ecp5"}
+        Target of ``auto``.
+    unit_levels : int
+        Of ``units``, see `share_sums`.
 
     Raises
     ------
@@ -111,20 +231,40 @@ def share_layer(stage: ConvStage, strategy: Strategy) -> AdderGraph:
     CertificateError
         Where the graph is not the layer: a defect of this program, and nothing is emitted.
     """
-    match strategy:
+    if strategy == "auto":
+        forms: dict[Form, FormCounts] = {
+            form: _count_form(stage, form, family, unit_levels, keep=True) for form in STRATEGIES
+        }
+        chosen = least_places({form: counts.luts for form, counts in forms.items()})
+        return forms[chosen].graph or _build(stage, chosen, unit_levels)
+    if strategy not in STRATEGIES:
+        raise UnsupportedError(f"strategy {strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
+    return _build(stage, strategy, unit_levels)
+
+
+def _build(stage: _Wired, form: Form, unit_levels: int) -> AdderGraph:
+    match form:
         case "none":
             graph = _unshared(stage)
+        case "repeated":
+            graph = _KernelSharing(stage, inverse=False).build()
         case "kernel":
             graph = _KernelSharing(stage).build()
+        case "units":
+            bits = stage.encoding.bits
+            return share_sums(stage.matrix, bits, objective="luts", unit_levels=unit_levels, layer=stage.name)
         case "graph":
             return share_sums(stage.matrix, stage.encoding.bits, layer=stage.name)  # certified there
-        case _:
-            raise UnsupportedError(f"strategy {strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
     certify(graph, stage.matrix, stage.name)
     return graph
 
 
-def _unshared(stage: ConvStage) -> AdderGraph:
+def least_places(luts: Mapping[Form, int]) -> Strategy:
+    """The strategy with the fewest estimated places; of equal ones, the one that shares more."""
+    return min(reversed(STRATEGIES), key=lambda strategy: luts.get(strategy, float("inf")))
+
+
+def _unshared(stage: _Wired) -> AdderGraph:
     matrix = stage.matrix
     builder = GraphBuilder(len(matrix), stage.encoding.bits, reuse=False)
     operands = np.arange(1, len(matrix) + 1)[:, None] * matrix.astype(np.int64)
@@ -134,16 +274,19 @@ def _unshared(stage: ConvStage) -> AdderGraph:
 
 
 class _KernelSharing:
-    """Builder of the ``kernel`` strategy for one layer."""
+    """Builder of the ``kernel`` strategy for one layer; without ``inverse``, only equal kernels are shared."""
 
-    def __init__(self, stage: ConvStage):
-        self.stage = stage
-        _, self.channels, height, width = stage.weights.shape
+    def __init__(self, stage: _Wired, *, inverse: bool = True):
+        self.stage, self.inverse = stage, inverse
+        # A dense layer as a convolution of 1 x 1 kernels: a weight of -1 selects nothing.
+        weights = stage.weights if isinstance(stage, ConvStage) else stage.weights[:, :, None, None]
+        _, self.channels, height, width = weights.shape
         self.size = (height, width)
         self.full = (1 << height * width) - 1
-        patterns = [[int(pattern) for pattern in row] for row in _patterns(stage.weights)]
+        patterns = [[int(pattern) for pattern in row] for row in _patterns(weights)]
         # By its -1 taps where more of its kernels are sparser that way: fewer of them are then inverses.
-        self.by_minus = [2 * sum(2 * p.bit_count() > height * width for p in row) > len(row) for row in patterns]
+        dense = [sum(2 * p.bit_count() > height * width for p in row) for row in patterns]
+        self.by_minus = [inverse and 2 * count > len(row) for count, row in zip(dense, patterns, strict=True)]
         self.patterns = [
             [self.full ^ pattern for pattern in row] if minus else row
             for row, minus in zip(patterns, self.by_minus, strict=True)
@@ -180,7 +323,7 @@ class _KernelSharing:
         chosen = set()
         for pattern in used:
             inverse = self.full ^ pattern
-            alone = inverse not in used and pattern.bit_count() <= inverse.bit_count() + 1
+            alone = not self.inverse or (inverse not in used and pattern.bit_count() <= inverse.bit_count() + 1)
             chosen.add(pattern if alone else min(pattern, inverse, key=lambda p: (p.bit_count(), p)))
         return {p: self.builder.kernel(self._taps(channel), self.size, p) for p in sorted(chosen)}
 
@@ -206,36 +349,139 @@ class _KernelSharing:
         return self.builder.add(lhs, rhs, shift=1, bounds=(low + constant, high + constant)), constant
 
 
-def _first_filter(stage: ConvStage) -> ConvStage:
+def _first_filter(stage: _Wired) -> _Wired:
+    if isinstance(stage, DenseStage):
+        return replace(stage, weights=stage.weights[:1], biases=stage.biases[:1], offsets=stage.offsets[:1])
     thresholds = {border: row[:1] for border, row in stage.thresholds.items()}
     shape = (1, *stage.output_shape[1:])
     return replace(stage, weights=stage.weights[:1], thresholds=thresholds, output_shape=shape)
 
 
-def share_network(network: Network, strategies: tuple[Strategy, ...] = STRATEGIES) -> list[LayerSharing]:
-    """Build and certify every convolution with each strategy, and count."""
-    rows = []
-    for stage in streamline(network):
-        if not isinstance(stage, ConvStage):
-            continue
-        additions, bits, seconds = {}, {}, {}
-        for strategy in strategies:
-            start = time.perf_counter()
-            # Unshared filters have trees of one shape whatever their signs: one is counted for all.
-            counted, copies = (_first_filter(stage), len(stage.weights)) if strategy == "none" else (stage, 1)
-            graph = share_layer(counted, strategy)
-            seconds[strategy] = time.perf_counter() - start
-            additions[strategy], bits[strategy] = copies * graph_additions(graph), copies * graph_adder_bits(graph)
-        rows.append(
-            LayerSharing(
-                name=stage.name,
-                inputs=len(stage.matrix),
-                outputs=len(stage.weights),
-                pixels=stage.output_shape[1] * stage.output_shape[2],
-                counts=count_kernels(stage.weights),
-                additions=additions,
-                adder_bits=bits,
-                seconds=seconds,
-            )
-        )
-    return rows
+def _random_control(stage: _Wired) -> _Wired:
+    weights = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), stage.weights.shape)
+    return replace(stage, weights=weights)
+
+
+def _count_form(stage: _Wired, form: Form, family: CostFamily, unit_levels: int, keep: bool) -> FormCounts:
+    start = time.perf_counter()
+    if form == "none":
+        # Unshared filters have trees of one shape whatever their signs: one is built for all.
+        graph, copies = _build(_first_filter(stage), form, unit_levels), len(stage.weights)
+        luts = tree_parts(graph, stage.matrix, family).cells(family).places
+    else:
+        graph, copies = _build(stage, form, unit_levels), 1
+        luts = graph_cells(graph, family).places
+    return FormCounts(
+        additions=copies * graph_additions(graph),
+        adder_bits=copies * graph_adder_bits(graph),
+        luts=luts,
+        seconds=time.perf_counter() - start,
+        units=copies * len(graph.kernels),
+        graph=graph if keep and form != "none" else None,
+    )
+
+
+def share_network(
+    network: Network,
+    forms: Sequence[Form] = FORMS,
+    *,
+    layers: Collection[str] | None = None,
+    strategy: StrategyChoice = "auto",
+    family: CostFamily = "ice40",
+    unit_levels: int = UNIT_LEVELS,
+    control: bool = False,
+    keep: bool = False,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[LayerSharing]:
+    """Build and certify every convolution and dense layer in each form, and count.
+
+    Parameters
+    ----------
+    network : Network
+        One that `streamline` accepts.
+    forms : sequence of str
+        What to count.
+    layers : collection of str, optional
+        Count only these, by name.
+    strategy : {"none", "kernel", "graph", "units", "auto"}
+        Which one to choose; ``auto`` chooses from ``forms``.
+    family : {"ice40", "ecp5"}
+        Whose places are estimated.
+    unit_levels : int
+        Of ``units``, see `share_sums`.
+    control : bool
+        Count random weights of every layer's shape as well.
+    keep : bool
+        Keep the chosen strategy's graphs.
+    workers : int
+        Processes to use where there is enough to do. A script that asks for more than one needs the usual guard
+        ``if __name__ == "__main__"``.
+    progress : callable
+        Called with how many graphs are counted, and of how many.
+
+    Raises
+    ------
+    CertificateError
+        Where a graph is not its layer: a defect of this program.
+    """
+    stages = [
+        stage
+        for stage in streamline(network)
+        if isinstance(stage, (ConvStage, DenseStage)) and (layers is None or stage.name in layers)
+    ]
+    wanted = (set(STRATEGIES) if strategy == "auto" else {strategy}) if keep else set[str]()
+    tasks: list[_Task] = [
+        (_random_control(stage) if drawn else stage, form, family, unit_levels, form in wanted and not drawn)
+        for stage in stages
+        for drawn in (False, True)[: 1 + control]
+        for form in forms
+    ]
+    counts: dict[int, FormCounts] = {}
+    for k, counted in _run(tasks, workers):
+        counts[k] = counted
+        progress(len(counts), len(tasks))
+    step = len(forms)
+    rows: list[LayerSharing] = []
+    for k in range(0, len(tasks), step):
+        counted = dict(zip(forms, (counts[n] for n in range(k, k + step)), strict=True))
+        rows.append(_row(tasks[k][0], counted, strategy, unit_levels, keep))
+    if not control:
+        return rows
+    return [replace(row, control=drawn) for row, drawn in zip(rows[::2], rows[1::2], strict=True)]
+
+
+def _row(
+    stage: _Wired, forms: dict[Form, FormCounts], strategy: StrategyChoice, unit_levels: int, keep: bool
+) -> LayerSharing:
+    chosen = strategy
+    if chosen == "auto":
+        chosen = least_places({form: counts.luts for form, counts in forms.items()})
+    graph = None
+    if keep:
+        graph = (forms[chosen].graph if chosen in forms else None) or _build(stage, chosen, unit_levels)
+    return LayerSharing(
+        name=stage.name,
+        inputs=len(stage.matrix),
+        outputs=len(stage.weights),
+        pixels=stage.output_shape[1] * stage.output_shape[2],
+        counts=count_kernels(stage.weights),
+        forms={form: replace(counts, graph=None) for form, counts in forms.items()},
+        strategy=chosen,
+        graph=graph,
+    )
+
+
+def _run(tasks: list[_Task], workers: int) -> Iterator[tuple[int, FormCounts]]:
+    """Count every task, and give number and counts of each when it is done."""
+    if workers < 2 or sum(task[0].weights.size for task in tasks) < _WEIGHTS_WORTH_PROCESSES:
+        yield from ((k, _count_form(*task)) for k, task in enumerate(tasks))
+        return
+    # A process forked from one that runs threads (a progress display) may hang: start it anew.
+    context = multiprocessing.get_context("spawn")
+    # Largest first, so that none is left over at the end.
+    order = sorted(range(len(tasks)), key=lambda k: (tasks[k][1] == "graph", tasks[k][0].weights.size), reverse=True)
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        futures = {pool.submit(_count_form, *tasks[k]): k for k in order}
+        for future in as_completed(futures):
+            yield futures[future], future.result()

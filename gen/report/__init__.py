@@ -107,7 +107,7 @@ def _tiles(report: dict[str, Any]) -> list[tuple[str, str, str]]:
         simulator = f"mismatches; {simulation['images']:,} images in {simulation['simulator']}"
         tiles.append((f"{simulation['mismatches']:,}", "", simulator))
     totals = (report.get("sharing") or {}).get("totals") or {}
-    used = totals.get(f"additions_{report.get('strategy')}")
+    used = totals.get("additions_built")
     if used and totals.get("additions_unshared"):
         saved = 100 * (1 - used / totals["additions_unshared"])
         tiles.append((f"{saved:.0f}", "%", "fewer additions by sharing"))

@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 
 from xnorweave import cli, commands
+from xnorweave.cost import ERROR_PERCENT
 from xnorweave.errors import MismatchError, ToolchainError
+from xnorweave.network import Conv2D, Dense, InputSpec, Network, Threshold
+from xnorweave.network_file import save_network
+from xnorweave.passes import share as share_pass
 
 XNORWEAVE = Path(sys.executable).with_name("xnorweave")
 
@@ -43,6 +47,7 @@ def errors(stderr: str) -> list[str]:
         ["simulate", "fashion_mnist", "--simulator", "spice"],
         ["simulate", "fashion_mnist", "--stall", "1.5"],
         ["share", "fashion_mnist", "--strategy", "magic"],
+        ["share", "fashion_mnist", "--family", "magic"],
     ],
 )
 def test_wrong_usage_exits_2_with_one_line(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -212,3 +217,61 @@ def test_an_interrupted_build_leaves_nothing(number: signal.Signals, code: int, 
     assert child.returncode == code
     assert "Traceback" not in err
     assert os.listdir(tmp_path) == []
+
+
+def test_share_gives_four_units_in_every_form_beside_random_weights(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    kernels = rng.choice(np.array([-1, 1], np.int8), (4, 1, 1, 3, 3))
+    layers = (
+        Conv2D(name="conv", weights=np.concatenate([*kernels, *-kernels, *kernels[:2]])),
+        Threshold(name="fire", thresholds=np.zeros(10, np.int32)),
+        Dense(name="fc", weights=rng.choice(np.array([-1, 1], np.int8), (12, 40))),
+    )
+    spec = InputSpec(kind="pixels", shape=(1, 4, 4))
+    save_network(Network(name="small", input=spec, layers=layers), tmp_path / "small.npz")
+    done = run("share", "small.npz", "--family", "ecp5", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sharing = json.loads(done.stdout)["sharing"]
+    assert sharing["family"] == "ecp5"
+    assert sharing["luts_estimate_error_percent"] == ERROR_PERCENT["ecp5"]
+    assert [row["name"] for row in sharing["layers"]] == ["conv", "fc"]
+    for row in [*sharing["layers"], sharing["totals"]]:
+        for counted in (row, row["random"]):
+            for unit in ("additions", "adder_bits", "luts"):
+                numbers = [counted[f"{unit}_{form}"] for form in ("unshared", "repeated", "kernel", "graph")]
+                assert numbers == sorted(numbers, reverse=True)
+            assert counted["kernel_evaluations_unshared"] == counted["kernels"]
+            assert counted["kernel_evaluations_kernel"] == counted["kernels_distinct_mod_inverse"]
+    conv, dense = sharing["layers"]
+    assert (conv["pixels"], conv["kernels"], conv["kernels_distinct"]) == (4, 10, 8)
+    assert conv["kernel_evaluations_kernel"] == 4
+    assert conv["kernel_evaluations_per_frame_repeated"] == 4 * 8
+    assert conv["additions_per_frame_graph"] == 4 * conv["additions_graph"]
+    assert conv["random"]["additions_unshared"] == conv["additions_unshared"] == 10 * 8
+    assert conv["random"]["kernels_distinct_mod_inverse"] > 4
+    assert (dense["pixels"], dense["kernels"], dense["additions_unshared"]) == (1, 0, 12 * 39)
+    total = sum(row["luts_graph"] for row in sharing["layers"])
+    assert sharing["totals"]["luts_graph"] == total
+
+
+def test_auto_builds_what_it_counted_and_builds_no_graph_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    built = []
+    original = share_pass.share_sums
+
+    def counted(matrix: np.ndarray, *arguments: Any, **options: Any) -> Any:
+        built.append(matrix.shape)
+        return original(matrix, *arguments, **options)
+
+    monkeypatch.setattr(share_pass, "share_sums", counted)
+    assert cli.main(["generate", "fashion_mnist", "-o", str(tmp_path / "out"), "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    # For the fewest additions and for the fewest LUTs.
+    assert built == [(9, 16), (9, 16), (144, 16), (144, 16)]
+    totals, layers = document["sharing"]["totals"], document["sharing"]["layers"]
+    for row in layers:
+        assert row["luts_built"] == min(row[f"luts_{form}"] for form in ("unshared", "kernel", "graph", "units"))
+        assert row["additions_built"] == row[f"additions_{row['strategy']}"]
+    assert totals["luts_built"] == sum(row["luts_built"] for row in layers)
+    assert "random" not in totals

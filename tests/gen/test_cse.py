@@ -1,4 +1,5 @@
 import importlib.resources
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -6,10 +7,12 @@ import pytest
 from xnorweave.adder_graph import AdderGraph, certify, graph_additions
 from xnorweave.importers import load_any
 from xnorweave.network_file import load_network
-from xnorweave.passes.cse import share_sums
+from xnorweave.passes.cse import Objective, share_sums
 from xnorweave.passes.share import share_layer
 from xnorweave.passes.streamline import ConvStage, streamline
+from xnorweave.popcounts import MOST_BITS
 
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 SHAPES = [
     (1, 1, 1),
     (1, 1, 8),
@@ -39,6 +42,9 @@ def evaluate(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
         _, high = graph.operand_range(abs(number))
         return values[number] if number >= 0 else (1 << max(1, high.bit_length())) - 1 - values[-number]
 
+    for kernel in graph.kernels:
+        taps = [tap for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1]
+        values.append(np.sum([operand(tap) for tap in taps], axis=0))
     for node in graph.nodes:
         rhs = operand(node.rhs)
         values.append((operand(node.lhs) << node.lhs_shift) + (-rhs if node.subtract else rhs))
@@ -49,7 +55,7 @@ def evaluate(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
 def check(matrix: np.ndarray, bits: int, rng: np.random.Generator, **options) -> AdderGraph:
     graph = share_sums(matrix, bits, **options)
     certify(graph, matrix, "test")
-    assert not graph.kernels
+    assert not graph.kernels or options["objective"] == "luts"
     x = rng.integers(0, 2**bits, (40, len(matrix)))
     x[0], x[1] = 0, 2**bits - 1
     x[2], x[3] = (2**bits - 1) * (matrix[:, 0] > 0), (2**bits - 1) * (matrix[:, 0] < 0)
@@ -59,23 +65,40 @@ def check(matrix: np.ndarray, bits: int, rng: np.random.Generator, **options) ->
     return graph
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize(("inputs", "outputs", "bits"), SHAPES)
-def test_graphs_compute_the_sums(inputs, outputs, bits, rng):
-    check(random_matrix(rng, inputs, outputs), bits, rng, effort=0.05)
+def test_graphs_compute_the_sums(inputs, outputs, bits, objective, rng):
+    check(random_matrix(rng, inputs, outputs), bits, rng, effort=0.05, objective=objective)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (9, 1), (18, 5), (64, 64)], ids=str)
-def test_constant_matrices(sign, shape, rng):
-    graph = check(np.full(shape, sign, np.int8), 1, rng)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (9, 1), (18, 5), (64, 64), (150, 3)], ids=str)
+def test_constant_matrices(sign, shape, objective, rng):
+    graph = check(np.full(shape, sign, np.int8), 1, rng, objective=objective)
     assert graph_additions(graph) == shape[0] - 1
 
 
-def test_equal_and_inverse_outputs_cost_nothing(rng):
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_equal_and_inverse_outputs_cost_nothing(objective, rng):
     matrix = random_matrix(rng, 40, 6)
-    one = graph_additions(check(matrix, 1, rng))
-    many = check(np.concatenate([matrix, -matrix, matrix[:, ::-1]], axis=1), 1, rng)
+    one = graph_additions(check(matrix, 1, rng, objective=objective))
+    many = check(np.concatenate([matrix, -matrix, matrix[:, ::-1]], axis=1), 1, rng, objective=objective)
     assert graph_additions(many) == one
+
+
+def test_few_luts_come_from_units_without_more_inputs_than_there_are_networks(rng):
+    graph = check(random_matrix(rng, 300, 2), 1, rng, objective="luts")
+    sizes = [kernel.pattern.bit_count() for kernel in graph.kernels]
+    assert graph.kernels
+    assert all(2 <= size <= MOST_BITS for size in sizes)
+    assert any(tap < 0 for kernel in graph.kernels for tap in kernel.taps)
+
+
+def test_pixels_have_one_graph_for_both_objectives(rng):
+    matrix = random_matrix(rng, 27, 8)
+    one, two = (share_sums(matrix, 8, objective=objective) for objective in OBJECTIVES)
+    assert (one.nodes, one.outputs) == (two.nodes, two.outputs)
 
 
 def test_equal_and_inverse_inputs_are_one_class(rng):

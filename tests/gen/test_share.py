@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from xnorweave.adder_graph import AdderGraph, graph_adder_bits, graph_additions
-from xnorweave.errors import UnsupportedError
+from xnorweave.cost import graph_cells
+from xnorweave.errors import CertificateError, UnsupportedError
 from xnorweave.importers import load_any
+from xnorweave.lower import lower
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold
-from xnorweave.passes.share import STRATEGIES, count_kernels, share_layer, share_network
+from xnorweave.passes.share import FORMS, STRATEGIES, count_kernels, least_places, share_layer, share_network
 from xnorweave.passes.streamline import ConvStage, streamline
 
 
@@ -30,7 +32,7 @@ def evaluate(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
         return values[number] if number >= 0 else (1 << width) - 1 - values[-number]
 
     for kernel in graph.kernels:
-        values.append(sum(values[tap] for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1))
+        values.append(sum(operand(tap) for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1))
     for node in graph.nodes:
         rhs = operand(node.rhs)
         values.append((operand(node.lhs) << node.lhs_shift) + (-rhs if node.subtract else rhs))
@@ -121,3 +123,87 @@ def test_share_network_has_a_row_for_each_convolution(rng):
     assert row.adder_bits["kernel"] < row.adder_bits["none"]
     unshared = share_layer(stage_of(weights), "none")
     assert (row.additions["none"], row.adder_bits["none"]) == (graph_additions(unshared), graph_adder_bits(unshared))
+
+
+def network_of(weights: np.ndarray) -> Network:
+    out, channels, height, width = weights.shape
+    layers = (Conv2D(name="c", weights=weights), Threshold(name="t", thresholds=np.zeros(out, np.int32)))
+    return Network(name="n", input=InputSpec(kind="bits", shape=(channels, height + 1, width + 2)), layers=layers)
+
+
+@pytest.mark.parametrize("family", ["ice40", "ecp5"])
+@pytest.mark.parametrize("shape", [(1, 1, 3, 3), (2, 1, 2, 2), (8, 3, 3, 3)], ids=str)
+def test_auto_is_the_strategy_of_fewest_estimated_places(family, shape, rng):
+    weights = rng.choice(np.array([-1, 1], np.int8), shape)
+    (row,) = share_network(network_of(weights), family=family, keep=True)
+    luts = {strategy: row.luts[strategy] for strategy in STRATEGIES}
+    assert luts[row.strategy] == min(luts.values())
+    assert row.graph is not None
+    auto = share_layer(stage_of(weights), "auto", family)
+    assert (auto.nodes, auto.kernels) == (row.graph.nodes, row.graph.kernels)
+    built = share_layer(stage_of(weights), row.strategy)
+    assert auto.nodes == built.nodes
+    if row.strategy != "none":
+        assert graph_cells(built, family).places == luts[row.strategy]
+
+
+def test_of_equal_places_the_strategy_that_shares_more():
+    assert least_places({"none": 5, "kernel": 5, "graph": 5}) == "graph"
+    assert least_places({"none": 4, "kernel": 5, "graph": 5}) == "none"
+    assert least_places({"none": 4, "repeated": 1, "kernel": 4}) == "kernel"
+
+
+def test_a_graph_is_kept_only_where_asked_for(rng):
+    network = network_of(rng.choice(np.array([-1, 1], np.int8), (4, 2, 3, 3)))
+    assert [row.graph for row in share_network(network)] == [None]
+    (row,) = share_network(network, strategy="kernel", keep=True)
+    assert row.strategy == "kernel"
+    assert row.graph is not None
+    assert graph_additions(row.graph) == row.additions["kernel"]
+    assert not share_network(network, layers=())
+
+
+def test_repeated_shares_equal_kernels_but_no_inverses(rng):
+    kernel = rng.choice(np.array([-1, 1], np.int8), (1, 1, 3, 3))
+    equal, inverse = np.concatenate([kernel] * 3), np.concatenate([kernel, -kernel])
+    (one,), (three,), (both,) = (share_network(network_of(weights)) for weights in (kernel, equal, inverse))
+    assert one.additions["repeated"] == three.additions["repeated"]
+    assert both.kernel_evaluations == {"none": 2, "repeated": 2, "kernel": 1, "units": 1}
+    assert both.additions["kernel"] < both.additions["repeated"]
+
+
+def test_the_control_is_random_weights_of_the_same_shape(rng):
+    weights = np.ones((16, 4, 3, 3), np.int8)
+    (row,) = share_network(network_of(weights), control=True)
+    drawn = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), weights.shape)
+    assert row.control is not None
+    assert row.control.counts == count_kernels(drawn)
+    (alone,) = share_network(network_of(drawn))
+    for form in FORMS:
+        assert row.control.additions[form] == alone.additions[form]
+        assert row.control.luts[form] == alone.luts[form]
+        assert row.additions[form] <= row.control.additions[form]
+
+
+def test_processes_count_the_same(rng, monkeypatch):
+    network = network_of(rng.choice(np.array([-1, 1], np.int8), (6, 2, 3, 3)))
+    seen = []
+    alone = share_network(network, control=True, keep=True)
+    monkeypatch.setattr("xnorweave.passes.share._WEIGHTS_WORTH_PROCESSES", 0)
+    two = share_network(network, control=True, keep=True, workers=2, progress=lambda *done: seen.append(done))
+    total = 2 * len(FORMS)
+    assert seen == [(k, total) for k in range(1, total + 1)]
+    for one, other in zip(alone, two, strict=True):
+        assert (one.additions, one.adder_bits, one.luts) == (other.additions, other.adder_bits, other.luts)
+        assert one.graph is not None
+        assert other.graph is not None
+        assert one.graph.nodes == other.graph.nodes
+
+
+def test_graphs_given_to_the_hardware_are_certified_again(rng):
+    weights = rng.choice(np.array([-1, 1], np.int8), (4, 2, 3, 3))
+    network = network_of(weights)
+    (row,) = share_network(network, keep=True)
+    assert lower(network, graphs={"c": row.graph}).latencies.keys() == {"c"}
+    with pytest.raises(CertificateError, match="c: output 0 has "):
+        lower(network_of(-weights), graphs={"c": row.graph})
