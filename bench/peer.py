@@ -43,7 +43,12 @@ def peer_python() -> str | None:
 
 
 def peer_sums(
-    matrix: NDArray[np.int8], input_bits: int, *, timeout_s: float = TIMEOUT_S, root: Path = ROOT
+    matrix: NDArray[np.int8],
+    input_bits: int,
+    *,
+    methods: tuple[str, ...] = METHODS,
+    timeout_s: float = TIMEOUT_S,
+    root: Path = ROOT,
 ) -> dict[str, Any]:
     """The peer's graph with the fewest additions, its Verilog simulated against the matrix.
 
@@ -56,6 +61,8 @@ def peer_sums(
         Weights in {-1,+1}.
     input_bits : int
         Width of an input, in bits; inputs are unsigned.
+    methods : tuple of str
+        Of da4ml, to take the best of.
     timeout_s : float
         Longest run of one method, in seconds.
     root : Path
@@ -75,10 +82,10 @@ def peer_sums(
         If the peer's Verilog gives a wrong sum.
     """
     folder = _prepare(matrix, input_bits, root)
-    methods = {method: _solve(folder, input_bits, method, timeout_s) for method in METHODS}
-    answers = {method: result for method, result in methods.items() if "additions" in result}
+    found = {method: _solve(folder, input_bits, method, timeout_s) for method in methods}
+    answers = {method: result for method, result in found.items() if "additions" in result}
     apart = ("version", "settings", "outputs")
-    told = {method: {k: v for k, v in result.items() if k not in apart} for method, result in methods.items()}
+    told = {method: {k: v for k, v in result.items() if k not in apart} for method, result in found.items()}
     if not answers:
         return {"no_answer_s": timeout_s, "methods": told}
     method, best = min(answers.items(), key=lambda item: item[1]["additions"])
@@ -92,6 +99,7 @@ def peer_layer(
     family: Family,
     thresholds: NDArray[np.integer] | None = None,
     *,
+    methods: tuple[str, ...] = METHODS,
     styles: tuple[str, ...] = STYLES,
     timeout_s: float = TIMEOUT_S,
     root: Path = ROOT,
@@ -104,7 +112,7 @@ def peer_layer(
 
     Parameters
     ----------
-    matrix, input_bits, timeout_s, root
+    matrix, input_bits, methods, timeout_s, root
         As in `peer_sums`; each run of Yosys has as long.
     family : {"ice40", "ecp5"}
         Whose cells.
@@ -124,7 +132,7 @@ def peer_layer(
     ToolchainError, MismatchError
         As `peer_sums`; the layer's activations are simulated as well.
     """
-    sums = peer_sums(matrix, input_bits, timeout_s=timeout_s, root=root)
+    sums = peer_sums(matrix, input_bits, methods=methods, timeout_s=timeout_s, root=root)
     if "no_answer_s" in sums:
         return sums
     folder = Path(sums["folder"])

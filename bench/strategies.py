@@ -42,7 +42,8 @@ def with_random_kernels(network: Network) -> Network:
 
 def measure(network: Network, strategy: Strategy) -> dict[str, object]:
     """One row: counts, mapped cells of both families, and the placed board."""
-    layers = share_network(network, (strategy,))
+    wired = {layer.name for layer in network.layers if isinstance(layer, Conv2D)}
+    layers = share_network(network, (strategy,), layers=wired, strategy=strategy)
     design = emit(network, strategy=strategy)
     row: dict[str, object] = {
         "strategy": strategy,

@@ -86,11 +86,11 @@ class Parts:
 
 # Fitted by bench/cost.py on whole layers of random weights.
 FACTORS: dict[CostFamily, dict[str, float]] = {
-    "ice40": {"narrow": 1.03, "inverter": 0.7, "compare": 0.97},
-    "ecp5": {"narrow": 1.03, "inverter": 0.95, "compare": 1.03},
+    "ice40": {"narrow": 1.05, "inverter": 0.95, "compare": 0.96},
+    "ecp5": {"narrow": 1.03, "inverter": 1.01, "compare": 1.07},
 }
 # Largest error of the places estimated for a layer that was not fitted, from bench/results/cost.json.
-ERROR_PERCENT: dict[CostFamily, int] = {"ice40": 10, "ecp5": 19}
+ERROR_PERCENT: dict[CostFamily, int] = {"ice40": 9, "ecp5": 18}
 
 # LUTs for each input of a popcount too wide for a network of our own, as Yosys maps it.
 _WIDE_POPCOUNT_LUTS = 1.9

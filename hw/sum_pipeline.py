@@ -9,8 +9,9 @@ from xnorweave.hw.stream_fifo import StreamFifo
 
 __all__ = ["SumPipeline"]
 
-# Cycles of a word from its credit to the credit's return beyond the graph's: thresholds 1, FIFO 2, counting 1.
-_LOOP_CYCLES = 4
+# Cycles of a word from its credit to the credit's return beyond the graph's: thresholds 1, register 1, FIFO 2,
+# counting 1.
+_LOOP_CYCLES = 5
 
 
 class SumPipeline(wiring.Component):
@@ -20,7 +21,7 @@ class SumPipeline(wiring.Component):
     register waits for ``o.ready``, which takes long to reach thousands of them. One that is free running has
     registers without an enable. A word enters only with a credit for a place in the FIFO behind, so that none is lost.
 
-    Latency: the graph's + 1 cycles, of a free-running one 2 more.
+    Latency: the graph's + 1 cycles, of a free-running one 3 more.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class SumPipeline(wiring.Component):
 
     def __init__(self, *, graph: AdderGraph, last: wiring.Component, free_running: bool = False):
         self.graph, self.last, self.free_running = graph, last, free_running
-        self.latency = graph.latency + (3 if free_running else 1)
+        self.latency = graph.latency + (4 if free_running else 1)
         super().__init__({"i": In(graph.i.signature.flip()), "o": Out(last.o.signature)})
 
     def elaborate(self, platform):
@@ -62,6 +63,8 @@ class SumPipeline(wiring.Component):
         credits = self.graph.latency + _LOOP_CYCLES
         # Room for every credit, whatever a buffered FIFO makes of its last places.
         m.submodules.fifo = fifo = StreamFifo(word_bits=len(self.o.payload), depth=credits + 2)
+        # Sums come from all over a chip: a register more lets the FIFO be in one place.
+        arrived, payload = Signal(), Signal.like(self.o.payload, reset_less=True)
         taken, given = Signal(), Signal()
         used, following, room = Signal(range(credits + 1)), Signal(range(credits + 2)), Signal(init=1)
         m.d.comb += [
@@ -73,9 +76,10 @@ class SumPipeline(wiring.Component):
             self.graph.i.valid.eq(taken),
             # The FIFO has room by the credits: nothing in the pipeline ever waits.
             self.last.o.ready.eq(1),
-            fifo.i.payload.eq(self.last.o.payload),
-            fifo.i.valid.eq(self.last.o.valid),
+            fifo.i.payload.eq(payload),
+            fifo.i.valid.eq(arrived),
         ]
+        m.d.sync += [arrived.eq(self.last.o.valid), payload.eq(self.last.o.payload)]
         m.d.sync += [used.eq(following), room.eq(following < credits)]
         wiring.connect(m, fifo.o, wiring.flipped(self.o))
 

@@ -1,4 +1,4 @@
-"""Partial sums shared by all outputs of a layer: the ``graph`` strategy.
+"""Partial sums shared by all outputs of a layer: the ``graph`` and ``units`` strategies.
 
 Outputs are taken in blocks. Within a block one output, the root, gives every input its sign; an input's class is where
 the other outputs agree with the root. Then
@@ -27,10 +27,28 @@ blocks of 8 (conv5: 10) apart from each other  5,471 11,114 20,446 40,890 71,975
 classes shared between blocks                  4,966 10,028 18,733 36,317 65,552     5,438
 =============================================  ====================================  ======
 
-Exchanges of outputs between blocks take off another 0.3 to 1.5 %. What did not help: ties by weight, by class
-size or at random (within 0.2 %); blocks grown by their number of classes
+Exchanges of outputs between blocks take off another 0.3 to 1.5 %; twelve times as many of them 0.2 % more. What did not
+help: ties by weight, by class size or at random (within 0.2 %); blocks grown by their number of classes
 rather than by likeness, or stopped at a number of classes (within 2 % on either side); exchanges judged by counting
-pairs of inputs in several classes, cheaper than counting additions but no better for the same time.
+pairs of inputs in several classes, cheaper than counting additions but no better for the same time. Minimum spanning
+trees over a block's outputs, by the classes in which two of them differ, in place of all differences from the root: as
+long for random weights, 1.1 % shorter for conv1, before anything is shared.
+
+For few LUTs (``units``) blocks share nothing. A pair of bits added for two blocks costs two LUTs and saves none: a
+popcount of four bits takes three LUTs whether or not its pairs are known. Classes are then units of their own, which
+LUTs do better than adders, and blocks are independent, so that an exchange is judged a hundred times faster. Blocks
+have six outputs instead of seven: wider classes, fewer and wider adders. LUT4s and SB_CARRYs of layers with thresholds,
+from Yosys by the flow of `boards.mapping`, in bench/results/sharing.json:
+
+====================  ==================  ==================
+random layer          ``graph``           ``units``
+====================  ==================  ==================
+72 x 16               728 + 326           721 + 268
+576 x 64              16,318 + 10,742     13,436 + 4,197
+====================  ==================  ==================
+
+On a trained layer whose filters are much alike ``graph`` can need fewer LUTs all the same; the strategy ``auto`` takes
+what the estimate prefers.
 """
 
 from dataclasses import dataclass

@@ -13,6 +13,13 @@ from xnorweave.sim.random_networks import random_frames, random_network, random_
 from xnorweave.sim.vectors import first_mismatch, input_words
 
 
+@pytest.fixture(autouse=True)
+def free_running(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every third network, pipelines of any size run free behind credits, as only large ones do otherwise."""
+    if hasattr(request.node, "callspec") and request.node.callspec.params["seed"] % 3 == 0:
+        monkeypatch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 0)
+
+
 def mismatches(network: Network, core: Core, frames: np.ndarray, **stimulus) -> list[str]:
     taps = {tap.layer: (core.tap_streams[tap.layer], tap.words) for tap in core.taps}
     stimulus = Stimulus(frames=input_words(network, frames), **stimulus)
@@ -44,7 +51,7 @@ def test_random_networks_equal_golden_in_every_layer(seed):
     if core is None:
         pytest.skip("this draw needs hardware that is not there; it is refused, as test_streamline shows")
     frames = random_frames(rng, network, 4)
-    idle, stall = [(0.0, 0.0), (0.4, 0.0), (0.0, 0.5), (0.3, 0.3)][seed % 4]
+    idle, stall = [(0.0, 0.0), (0.4, 0.0), (0.0, 0.9), (0.3, 0.3)][seed % 4]
     assert mismatches(network, core, frames, idle=idle, stall=stall, seed=seed) == []
 
 

@@ -56,7 +56,7 @@ def test_dense_layer_that_fires(lanes, free_running, graph, vectors, pace, strea
     layer = Dense(graph=unit, last=last, lanes=lanes, free_running=free_running)
     result = stream(layer, words, 1, pace)
     assert [o[0] for o in result.outputs] == [pack(row, 1) for row in want >= thresholds]
-    assert layer.latency == unit.latency + (3 if free_running else 1)
+    assert layer.latency == unit.latency + (4 if free_running else 1)
     if pace == (0.0, 0.0):
         assert (result.first_latency_cycles, result.interval_cycles) == (layer.latency, 1)
 

