@@ -33,24 +33,22 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xnorweave.adder_graph import AdderGraph, GraphBuilder, certify, graph_adder_bits, graph_additions
+from xnorweave.adder_graph import AdderGraph, certify, graph_adder_bits, graph_additions
 from xnorweave.cost import CostFamily, graph_cells, tree_parts
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.cse import UNIT_LEVELS, share_sums
+from xnorweave.passes.kernels import KernelCounts, count_kernels, share_kernels, unshared
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
 __all__ = [
     "FORMS",
     "STRATEGIES",
     "Form",
-    "KernelCounts",
     "LayerSharing",
     "Strategy",
     "StrategyChoice",
-    "count_kernels",
     "least_places",
     "share_layer",
     "share_network",
@@ -66,25 +64,6 @@ _Wired = ConvStage | DenseStage
 _Task = tuple[_Wired, Form, CostFamily, int, bool]
 # Starting processes takes longer than sharing fewer weights than this.
 _WEIGHTS_WORTH_PROCESSES = 1 << 18
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelCounts:
-    """2-D kernels of a layer, summed over input channels.
-
-    Parameters
-    ----------
-    kernels : int
-        One for each filter and input channel.
-    distinct : int
-        Different ones within a channel.
-    distinct_mod_inverse : int
-        A kernel and its inverse counted as one.
-    """
-
-    kernels: int
-    distinct: int
-    distinct_mod_inverse: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,27 +166,6 @@ class LayerSharing:
         return {form: number for form, number in evaluations.items() if form in self.forms}
 
 
-def _patterns(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
-    """Kernels [out, in] as bit masks of their +1 taps, row by row from bit 0."""
-    flat = weights.reshape(*weights.shape[:2], -1) > 0
-    places = np.uint64(1) << np.arange(flat.shape[-1], dtype=np.uint64)
-    return (flat * places).sum(-1, dtype=np.uint64)
-
-
-def count_kernels(weights: NDArray[np.int8]) -> KernelCounts:
-    """Count the kernels of weights [out, in, ky, kx]; those of a dense layer, [out, in], have none."""
-    if weights.ndim == 2:
-        return KernelCounts(kernels=0, distinct=0, distinct_mod_inverse=0)
-    patterns = _patterns(weights)
-    full = np.uint64((1 << weights.shape[2] * weights.shape[3]) - 1)
-    canonical = np.minimum(patterns, full ^ patterns)
-    return KernelCounts(
-        kernels=patterns.size,
-        distinct=sum(len(np.unique(column)) for column in patterns.T),
-        distinct_mod_inverse=sum(len(np.unique(column)) for column in canonical.T),
-    )
-
-
 def share_layer(
     stage: _Wired, strategy: StrategyChoice, family: CostFamily = "ice40", unit_levels: int = UNIT_LEVELS
 ) -> AdderGraph:
@@ -245,11 +203,11 @@ def share_layer(
 def _build(stage: _Wired, form: Form, unit_levels: int) -> AdderGraph:
     match form:
         case "none":
-            graph = _unshared(stage)
+            graph = unshared(stage)
         case "repeated":
-            graph = _KernelSharing(stage, inverse=False).build()
+            graph = share_kernels(stage, inverse=False)
         case "kernel":
-            graph = _KernelSharing(stage).build()
+            graph = share_kernels(stage)
         case "units":
             bits = stage.encoding.bits
             return share_sums(stage.matrix, bits, objective="luts", unit_levels=unit_levels, layer=stage.name)
@@ -262,91 +220,6 @@ def _build(stage: _Wired, form: Form, unit_levels: int) -> AdderGraph:
 def least_places(luts: Mapping[Form, int]) -> Strategy:
     """The strategy with the fewest estimated places; of equal ones, the one that shares more."""
     return min(reversed(STRATEGIES), key=lambda strategy: luts.get(strategy, float("inf")))
-
-
-def _unshared(stage: _Wired) -> AdderGraph:
-    matrix = stage.matrix
-    builder = GraphBuilder(len(matrix), stage.encoding.bits, reuse=False)
-    operands = np.arange(1, len(matrix) + 1)[:, None] * matrix.astype(np.int64)
-    outputs = [builder.tree([int(o) for o in column]) for column in operands.T]
-    top = 2**stage.encoding.bits - 1
-    return builder.build(outputs, [top * int(n) for n in (matrix < 0).sum(0)])
-
-
-class _KernelSharing:
-    """Builder of the ``kernel`` strategy for one layer; without ``inverse``, only equal kernels are shared."""
-
-    def __init__(self, stage: _Wired, *, inverse: bool = True):
-        self.stage, self.inverse = stage, inverse
-        # A dense layer as a convolution of 1 x 1 kernels: a weight of -1 selects nothing.
-        weights = stage.weights if isinstance(stage, ConvStage) else stage.weights[:, :, None, None]
-        _, self.channels, height, width = weights.shape
-        self.size = (height, width)
-        self.full = (1 << height * width) - 1
-        patterns = [[int(pattern) for pattern in row] for row in _patterns(weights)]
-        # By its -1 taps where more of its kernels are sparser that way: fewer of them are then inverses.
-        dense = [sum(2 * p.bit_count() > height * width for p in row) for row in patterns]
-        self.by_minus = [inverse and 2 * count > len(row) for count, row in zip(dense, patterns, strict=True)]
-        self.patterns = [
-            [self.full ^ pattern for pattern in row] if minus else row
-            for row, minus in zip(patterns, self.by_minus, strict=True)
-        ]
-        self.builder = GraphBuilder(height * width * self.channels, stage.encoding.bits)
-
-    def _taps(self, channel: int) -> tuple[int, ...]:
-        return tuple(range(1 + channel, 1 + self.full.bit_length() * self.channels, self.channels))
-
-    def build(self) -> AdderGraph:
-        """All units first, since kernel operands come before adders; then inverses, trees and final sums."""
-        used = [sorted({row[channel] for row in self.patterns}) for channel in range(self.channels)]
-        direct = [self._units(channel, patterns) for channel, patterns in enumerate(used)]
-        windows = [self.builder.kernel(self._taps(c), self.size, self.full) for c in range(self.channels)]
-        terms = [
-            {pattern: self._term(pattern, direct[c], windows[c]) for pattern in patterns}
-            for c, patterns in enumerate(used)
-        ]
-        total = self.builder.tree(windows)
-        outputs, constants = [], []
-        for channel, row in enumerate(self.patterns):
-            part = self.builder.tree([terms[c][pattern] for c, pattern in enumerate(row)])
-            output, constant = self._signed_sum(channel, part, total)
-            outputs.append(output)
-            constants.append(constant)
-        return self.builder.build(outputs, constants)
-
-    def _units(self, channel: int, used: list[int]) -> dict[int, int]:
-        """Operands of the patterns to compute directly: the sparser of each inverse pair, or the only one in use.
-
-        A pattern that is used without its inverse is computed directly unless the detour over the inverse, one
-        subtraction, is shorter.
-        """
-        chosen = set()
-        for pattern in used:
-            inverse = self.full ^ pattern
-            alone = not self.inverse or (inverse not in used and pattern.bit_count() <= inverse.bit_count() + 1)
-            chosen.add(pattern if alone else min(pattern, inverse, key=lambda p: (p.bit_count(), p)))
-        return {p: self.builder.kernel(self._taps(channel), self.size, p) for p in sorted(chosen)}
-
-    def _term(self, pattern: int, direct: dict[int, int], window: int) -> int:
-        """Operand of a pattern: a unit, or the window's sum minus the inverse's unit."""
-        if pattern in direct:
-            return direct[pattern]
-        top = 2**self.stage.encoding.bits - 1
-        bounds = (0, top * pattern.bit_count())
-        return self.builder.subtract(window, direct[self.full ^ pattern], bounds=bounds)
-
-    def _signed_sum(self, channel: int, part: int, total: int) -> tuple[int, int]:
-        """Operand of ``sum w * x`` plus a constant, and the constant."""
-        top = 2**self.stage.encoding.bits - 1
-        weights = self.stage.weights[channel]
-        low, high = -top * int((weights < 0).sum()), top * int((weights > 0).sum())
-        if self.by_minus[channel]:
-            lhs, constant = self.builder.complement(part)
-            rhs, constant = total, 2 * constant
-        else:
-            lhs = part
-            rhs, constant = self.builder.complement(total)
-        return self.builder.add(lhs, rhs, shift=1, bounds=(low + constant, high + constant)), constant
 
 
 def _first_filter(stage: _Wired) -> _Wired:

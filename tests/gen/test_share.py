@@ -7,7 +7,8 @@ from xnorweave.errors import CertificateError, UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.lower import lower
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold
-from xnorweave.passes.share import FORMS, STRATEGIES, count_kernels, least_places, share_layer, share_network
+from xnorweave.passes.kernels import count_kernels
+from xnorweave.passes.share import FORMS, STRATEGIES, least_places, share_layer, share_network
 from xnorweave.passes.streamline import ConvStage, streamline
 
 
