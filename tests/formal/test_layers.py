@@ -9,7 +9,7 @@ from xnorweave.boards.mapping import synthesize_core
 from xnorweave.emit import emit
 from xnorweave.hw.adder_graph import AdderGraph
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold
-from xnorweave.passes.share import share_layer
+from xnorweave.passes.share import STRATEGIES, share_layer
 from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.sim.bench import Stimulus
 from xnorweave.sim.cocotb_bench import run_cocotb
@@ -17,7 +17,6 @@ from xnorweave.sim.netlist import simulate_netlist
 from xnorweave.sim.vectors import input_words, tap_values
 
 FAMILIES = ["ice40", "ecp5"]
-STRATEGIES = ["none", "kernel", "graph"]
 PACE = {"idle": 0.2, "stall": 0.3, "seed": 5}
 
 

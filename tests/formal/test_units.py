@@ -19,11 +19,10 @@ from xnorweave.hw.stream_register import StreamRegister
 from xnorweave.hw.threshold import ThresholdUnit
 from xnorweave.importers import load_any
 from xnorweave.network_file import load_network
-from xnorweave.passes.share import share_layer
+from xnorweave.passes.share import STRATEGIES, share_layer
 from xnorweave.passes.streamline import ConvStage, streamline
 
 FAMILIES = ["ice40", "ecp5"]
-STRATEGIES = ("none", "kernel", "graph")
 
 
 @pytest.fixture(scope="module")
