@@ -26,6 +26,8 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from layers import CNV, SHARED, find_stage, map_graph, random_stage
 from peer import peer_layer, peer_python
 from xnorweave import adder_graph
@@ -91,7 +93,7 @@ def compare(name: str) -> dict[str, Any]:
     """The peer's graph and cells of a layer."""
     stage = find_stage(name)
     methods = ("mc", "wmc") if stage.matrix.size < 1 << 14 else ("mc",)
-    threshold = next(iter(stage.thresholds.values()))
+    threshold = np.asarray(next(iter(stage.thresholds.values())))
     found: dict[str, Any] = {}
     for family in FAMILIES:
         result = peer_layer(
