@@ -74,4 +74,3 @@ class Design:
     output_words: int
     taps: tuple[Tap, ...]
     popcounts: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
-    popcounts: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])

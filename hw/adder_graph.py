@@ -146,7 +146,8 @@ class Adder(SharedUnit):
 
         A chain of three bits takes as many LUTs as gates do, and up to three places more at its ends.
         """
-        if not (self.shift or self.subtract or a.shape().signed) and max(len(a), len(b)) <= _NARROW_BITS:
+        unsigned_sum = not (self.shift or self.subtract or a.shape().signed or b.shape().signed)
+        if unsigned_sum and max(len(a), len(b)) <= _NARROW_BITS:
             return _gates_sum(a, b, self.output.width)
         shifted = a << self.shift if self.shift else a
         return shifted - b if self.subtract else shifted + b

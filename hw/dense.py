@@ -104,9 +104,7 @@ class Dense(wiring.Component):
         If ``lanes`` are fewer than the graph's inputs, or the graph has a tag.
     """
 
-    def __init__(
-        self, *, graph: AdderGraph, last: ThresholdUnit | BiasUnit, lanes: int, free_running: bool = False
-    ):
+    def __init__(self, *, graph: AdderGraph, last: ThresholdUnit | BiasUnit, lanes: int, free_running: bool = False):
         if lanes < graph.input_count:
             raise ValueError(f"lanes={lanes!r} do not hold the graph's {graph.input_count} inputs")
         if graph.tag_bits:

@@ -82,4 +82,3 @@ class SumPipeline(wiring.Component):
         m.d.sync += [arrived.eq(self.last.o.valid), payload.eq(self.last.o.payload)]
         m.d.sync += [used.eq(following), room.eq(following < credits)]
         wiring.connect(m, fifo.o, wiring.flipped(self.o))
-

@@ -74,6 +74,8 @@ def shipped_adders(shipped_stages, formal):
         Adder(a=unsigned(3), b=signed(5), o=signed(6), shift=0, subtract=True),
         Adder(a=signed(5), b=signed(4), o=signed(6), shift=0, subtract=False),
         Adder(a=unsigned(4), b=unsigned(4), o=signed(5), shift=0, subtract=True),
+        Adder(a=unsigned(2), b=signed(2), o=signed(4), shift=0, subtract=False),
+        Adder(a=signed(2), b=unsigned(2), o=signed(4), shift=0, subtract=False),
     ]
     units = units_of_stages(shipped_stages) + others
     assert len(units) > 40
