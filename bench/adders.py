@@ -13,23 +13,22 @@ from typing import Any
 
 from amaranth import C, Cat
 
-from layers import find_stage, map_graph
+from layers import FAMILIES, find_stage, map_graph
 from xnorweave.boards.catalogue import Family
-from xnorweave.boards.mapping import _SYNTH
-from xnorweave.hw.adder_graph import Adder
+from xnorweave.boards.mapping import SYNTHESIS
+from xnorweave.hw.adder_graph import Adder, gates_sum
 from xnorweave.passes.share import share_layer
 from xnorweave.yosys import run_yosys, yosys_version
 
-FAMILIES: tuple[Family, ...] = ("ice40", "ecp5")
 RESULT = Path(__file__).parent / "results" / "adder_break_even.json"
 WIDEST = 12
-NO_CHAINS = {"ice40": "-nocarry", "ecp5": "-noccu2"}
+NO_CHAINS: dict[Family, str] = {"ice40": "-nocarry", "ecp5": "-noccu2"}
 LAYERS = ("random-8x16x1", "random-16x32x1")
 # 0: as Yosys decides; its own limits are 2 result bits for iCE40 and 4 for ECP5.
-LIMITS = {"ice40": (0, 3, 4, 5), "ecp5": (0, 5, 6)}
+LIMITS: dict[Family, tuple[int, ...]] = {"ice40": (0, 3, 4, 5), "ecp5": (0, 5, 6)}
 
 
-def alone(family: str, *, chains: bool) -> dict[str, int]:
+def alone(family: Family, *, chains: bool) -> dict[str, int]:
     """Places of adders ``a + b`` of ``AxB`` bits, each a module of its own."""
     widths = [(a, b) for a in range(1, WIDEST + 1) for b in range(1, a + 1)]
     modules = [
@@ -42,7 +41,7 @@ def alone(family: str, *, chains: bool) -> dict[str, int]:
     top = f"module top({', '.join(ports)});\n{''.join(cells)}endmodule\n"
     script = [
         "read_verilog adders.v",
-        f"{_SYNTH[family]} {'' if chains else NO_CHAINS[family]} -top top",
+        f"{SYNTHESIS[family]} {'' if chains else NO_CHAINS[family]} -top top",
         "tee -q -o stat.json stat -json",
     ]
     with tempfile.TemporaryDirectory() as name:
@@ -67,12 +66,7 @@ def as_gates(limit: int) -> Any:
         if self.subtract or a.shape().signed or b.shape().signed or width - shift > limit:
             shifted = a << shift if shift else a
             return shifted - b if self.subtract else shifted + b
-        operands = [list(Cat(C(0, shift), a) if shift else a), list(b)]
-        carry, bits = C(0), []
-        for x, y in zip(*(([*operand, *[C(0)] * width])[:width] for operand in operands), strict=True):
-            bits.append(x ^ y ^ carry)
-            carry = (x & y) | (carry & (x ^ y))
-        return Cat(bits)
+        return gates_sum(Cat(C(0, shift), a) if shift else a, b, width)
 
     return expression
 

@@ -9,15 +9,13 @@ is that of other layers, which were not fitted. Copy ``factors`` and ``error_per
 import argparse
 import dataclasses
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from layers import find_stage, map_graph
+from layers import FAMILIES, apart, find_stage, map_graph
 from xnorweave import cost
 from xnorweave.adder_graph import AdderGraph
 from xnorweave.passes.share import STRATEGIES, Strategy, share_layer
@@ -27,7 +25,6 @@ from xnorweave.yosys import yosys_version
 RESULT = Path(__file__).parent / "results" / "cost.json"
 FITTED = ("random-4x8x1", "random-8x16x1", "random-16x32x1")
 HELD_OUT = ("fashion_mnist-conv1", "fashion_mnist-conv2", "conv0", "random-8x32x1", "random-32x16x1")
-FAMILIES: tuple[cost.CostFamily, ...] = ("ice40", "ecp5")
 FACTORS = ("narrow", "inverter", "compare")
 # Rows for a fit are few: a factor that they say little of stays near 1.
 PULL_TO_ONE = 0.1
@@ -57,14 +54,6 @@ def measure(name: str, strategy: Strategy, family: cost.CostFamily) -> dict[str,
         "measured": {"luts": cells.luts, "carries": cells.carries, "places": places},
         "parts": dataclasses.asdict(parts_of(stage, strategy, graph, family)),
     }
-
-
-def apart(*arguments: str) -> dict[str, Any]:
-    """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--one", *arguments]
-    row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    print(*arguments, row["measured"], flush=True)
-    return row
 
 
 def fit(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -117,7 +106,7 @@ def main() -> None:
     else:
         names = [(n, s, f) for n in FITTED + HELD_OUT for s in STRATEGIES for f in FAMILIES]
         with ThreadPoolExecutor(PROCESSES) as pool:
-            rows = list(pool.map(lambda name: apart(*name), names))
+            rows = list(pool.map(lambda name: apart(__file__, *name), names))
     document = finish(rows)
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for row in rows:

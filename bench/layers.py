@@ -1,5 +1,6 @@
 """The layers that benchmarks measure, and whole layers of them mapped to cells."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,7 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from amaranth import Module
@@ -20,18 +21,29 @@ from xnorweave.adder_graph import AdderGraph
 from xnorweave.boards.catalogue import Family
 from xnorweave.boards.mapping import CellCounts, count_cells, mapping_script
 from xnorweave.emit import core_rtlil, popcounts
-from xnorweave.hw.adder_graph import AdderGraph as AdderGraphUnit
 from xnorweave.hw.threshold import ThresholdUnit
 from xnorweave.images import shipped
 from xnorweave.importers import load_any
+from xnorweave.lower import graph_unit
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold
 from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.yosys import run_yosys
 
-__all__ = ["CNV", "MappedLayer", "find_stage", "map_graph", "random_stage"]
+__all__ = ["CNV", "FAMILIES", "MappedLayer", "apart", "find_stage", "map_graph", "random_stage"]
 
 SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or Path(__file__).parents[2] / "shared")
+FAMILIES: tuple[Family, ...] = ("ice40", "ecp5")
+# More adders in a row than any layer has.
+ONE_CYCLE = 1000
 CNV = tuple(f"conv{k}" for k in range(6))
+
+
+def apart(script: str, *arguments: str) -> dict[str, Any]:
+    """What ``script --one ARGUMENTS`` prints as JSON: measured in a process of its own."""
+    command = [sys.executable, script, "--one", *arguments]
+    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    print(*arguments, result.get("measured", result), flush=True)
+    return result
 
 
 def random_stage(channels: int, filters: int, seed: int) -> ConvStage:
@@ -72,15 +84,7 @@ class _Layer(wiring.Component):
     """The sums of a graph, all between two registers, and one threshold for each channel."""
 
     def __init__(self, stage: ConvStage, graph: AdderGraph):
-        self.sums = AdderGraphUnit(
-            input_count=graph.inputs,
-            input_bits=graph.input_bits,
-            kernels=graph.kernels,
-            nodes=graph.nodes,
-            outputs=graph.outputs,
-            output_range=graph.output_range,
-            levels_per_register=1000,
-        )
+        self.sums = graph_unit(graph, levels_per_register=ONE_CYCLE)
         row = next(iter(stage.thresholds.values()))
         thresholds = {0: tuple(np.add(row, graph.constants).tolist())}
         self.thresholds = ThresholdUnit(thresholds=thresholds, sum_shape=self.sums.output_shape)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.boards.catalogue import Family
-from xnorweave.boards.mapping import count_cells
+from xnorweave.boards.mapping import SYNTHESIS, count_cells
 from xnorweave.errors import MismatchError, ToolchainError
 from xnorweave.processes import run_tool
 from xnorweave.sim.simulators import command, find_icarus
@@ -31,7 +31,6 @@ METHODS = ("mc", "wmc")
 TIMEOUT_S = 900.0
 VECTORS, SEED = 128, 1
 STYLES = ("kept", "dissolved", "flat")
-SYNTHESIS = {"ice40": "synth_ice40 -no-rw-check", "ecp5": "synth_ecp5 -nowidelut -no-rw-check"}
 ROOT = Path(__file__).parents[1] / "build" / "peer"
 _SCRIPT = Path(__file__).with_name("da4ml_peer.py")
 _REMEDY = "make an environment with the extra `peer` and name its Python in " + PYTHON_VARIABLE

@@ -28,7 +28,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from layers import CNV, SHARED, find_stage, map_graph, random_stage
+from layers import CNV, FAMILIES, SHARED, apart, find_stage, map_graph, random_stage
 from peer import peer_layer, peer_python
 from xnorweave import adder_graph
 from xnorweave.boards.catalogue import Family
@@ -42,7 +42,6 @@ from xnorweave.passes.share import STRATEGIES, Strategy, share_layer
 from xnorweave.yosys import run_yosys, yosys_version
 
 RESULT = Path(__file__).parent / "results" / "sharing.json"
-FAMILIES: tuple[Family, ...] = ("ice40", "ecp5")
 RANDOM = "random-64x64x0"
 MAPPED = ("random-8x16x1", "random-16x32x1", RANDOM)
 # One tree for each filter of the largest layer takes Yosys longer than all the rest.
@@ -157,19 +156,12 @@ def _route(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
-def apart(*arguments: str) -> dict[str, Any]:
-    """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--one", *arguments]
-    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    print(*arguments, result, flush=True)
-    return result
-
-
 def measure_layers() -> dict[str, Any]:
     """Counts, time and memory."""
     names = [prefix + layer for layer in CNV for prefix in ("", "random-")] + [RANDOM]
     return {
-        name: {"shape": list(find_stage(name).matrix.shape)} | {s: apart("measure", name, s) for s in STRATEGIES}
+        name: {"shape": list(find_stage(name).matrix.shape)}
+        | {s: apart(__file__, "measure", name, s) for s in STRATEGIES}
         for name in names
     }
 
@@ -178,7 +170,7 @@ def map_layers() -> dict[str, Any]:
     """Cells."""
     return {
         name: {
-            strategy: {family: apart("map", name, strategy, family) for family in FAMILIES}
+            strategy: {family: apart(__file__, "map", name, strategy, family) for family in FAMILIES}
             for strategy in STRATEGIES
             if strategy != "none" or name not in UNSHARED_IS_TOO_LARGE
         }
@@ -191,12 +183,12 @@ def compare_layers() -> dict[str, Any]:
     if peer_python() is None:
         print("peer: XNORWEAVE_PEER_PYTHON is not set; its rows are left out")
         return {}
-    return {name: apart("compare", name) for name in (*MAPPED, "conv1")}
+    return {name: apart(__file__, "compare", name) for name in (*MAPPED, "conv1")}
 
 
 def place_layers() -> dict[str, Any]:
     """One whole layer on a chip."""
-    return {"conv1": [apart("place", str(levels)) for levels in PLACED_LEVELS]}
+    return {"conv1": [apart(__file__, "place", str(levels)) for levels in PLACED_LEVELS]}
 
 
 PARTS = {"layers": measure_layers, "mapped": map_layers, "peer": compare_layers, "placed": place_layers}

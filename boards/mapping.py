@@ -12,12 +12,12 @@ from xnorweave.errors import ToolchainError
 from xnorweave.popcounts import popcount_verilog
 from xnorweave.yosys import run_yosys
 
-__all__ = ["CellCounts", "CoreSynthesis", "count_cells", "link_core", "mapping_script", "synthesize_core"]
+__all__ = ["SYNTHESIS", "CellCounts", "CoreSynthesis", "count_cells", "link_core", "mapping_script", "synthesize_core"]
 
 # Measured by bench/synthesis_options.py: modules are kept until their arithmetic is mapped, since the merging of adders
 # undoes its structure; dissolving them before the LUTs are mapped saves 14 to 24 % (iCE40) and 31 to 33 % (ECP5) of the
 # mapped cells, for one to five times the time. Placed, the small layers save 6 to 10 % and 22 to 25 %.
-_SYNTH: dict[Family, str] = {"ice40": "synth_ice40 -no-rw-check", "ecp5": "synth_ecp5 -nowidelut -no-rw-check"}
+SYNTHESIS: dict[Family, str] = {"ice40": "synth_ice40 -no-rw-check", "ecp5": "synth_ecp5 -nowidelut -no-rw-check"}
 _LUTS = frozenset({"SB_LUT4", "LUT4"})
 _CARRIES = frozenset({"SB_CARRY", "CCU2C"})
 _BLOCK_RAM_PREFIXES = ("SB_RAM40_4K", "DP16KD", "PDPW16KD")
@@ -134,7 +134,7 @@ def mapping_script(popcounts: Mapping[str, tuple[int, int]], family: Family, fol
     folder : Path
         Where Yosys runs; ``popcounts.v`` is written there.
     """
-    synth = f"{_SYNTH[family]} -top {TOP_MODULE}"
+    synth = f"{SYNTHESIS[family]} -top {TOP_MODULE}"
     modules = (popcount_verilog(name, *shape) for name, shape in popcounts.items())
     (folder / "popcounts.v").write_text("".join(modules), encoding="utf-8")
     return [
@@ -182,7 +182,7 @@ def link_core(
     script = [
         "read_verilog core_stub.v",
         "read_rtlil top.il",
-        f"{_SYNTH[core.family]} -top top",
+        f"{SYNTHESIS[core.family]} -top top",
         f"delete ={TOP_MODULE}",
         f"read_rtlil {core.rtlil.name}",
         "hierarchy -check -top top",

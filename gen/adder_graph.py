@@ -265,8 +265,8 @@ def certify(graph: AdderGraph, weights: NDArray[np.int8], layer: str) -> None:
         raise CertificateError(
             f"{layer}: the graph is {graph.inputs} x {len(graph.outputs)}, the weights {list(weights.shape)}"
         )
-    _check_operands(graph, layer)
     levels = _Levels(graph)
+    _check_operands(graph, layer)
     operands = graph.inputs + 1 + len(graph.kernels) + len(graph.nodes)
     low, high = np.zeros(operands, np.int64), np.zeros(operands, np.int64)
     top = 2**graph.input_bits - 1
@@ -280,7 +280,7 @@ def certify(graph: AdderGraph, weights: NDArray[np.int8], layer: str) -> None:
     constants = np.zeros(operands, np.int64)
     # A complemented 1-bit input is 1 - x.
     constants[graph.inputs + 1 : graph.inputs + 1 + len(graph.kernels)] = [
-        sum(tap < 0 for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1) for kernel in graph.kernels
+        sum(tap < 0 for tap in kernel.selected) for kernel in graph.kernels
     ]
     tops = _tops(graph, operands)
     levels.evaluate(constants, tops)
@@ -316,7 +316,7 @@ def _coefficients(graph: AdderGraph, levels: _Levels, start: int, stop: int) -> 
     rows = np.zeros((first + len(graph.kernels) + len(graph.nodes), stop - start), np.int32)
     rows[start + 1 : stop + 1] = np.eye(stop - start, dtype=np.int32)
     for k, kernel in enumerate(graph.kernels, first):
-        taps = np.array([tap for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1])
+        taps = np.array(kernel.selected)
         rows[k] = (rows[np.abs(taps)] * np.sign(taps).astype(np.int32)[:, None]).sum(0)
     levels.evaluate(rows, np.zeros(len(rows), np.int64))
     return rows

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.adder_graph import AdderGraph
-from xnorweave.hw.adder_graph import AdderNode, range_shape
+from xnorweave.hw.adder_graph import NARROW_BITS, AdderNode, range_shape
 from xnorweave.popcounts import MOST_BITS, popcount_network
 
 __all__ = ["ERROR_PERCENT", "FACTORS", "Cells", "CostFamily", "Parts", "graph_cells", "graph_parts", "tree_parts"]
@@ -96,8 +96,6 @@ ERROR_PERCENT: dict[CostFamily, int] = {"ice40": 9, "ecp5": 18}
 _WIDE_POPCOUNT_LUTS = 1.9
 # Yosys makes a chain of an adder whose result, without the bits that only pass, has more bits than this.
 _WIDEST_WITHOUT_CHAIN: dict[CostFamily, int] = {"ice40": 2, "ecp5": 4}
-# `hw.adder_graph.Adder` makes a sum of operands up to this width of gates, whatever the family.
-_GATE_BITS = 2
 # LUTs of an adder without a chain, by the bits of its result.
 _NARROW_LUTS = (0, 1, 2, 3, 5)
 _COMPARE_BITS_PER_LUT = 3
@@ -147,7 +145,7 @@ def _parts(graph: AdderGraph, family: CostFamily, copies: NDArray[np.int64], out
     left, right, result = widths[np.abs(lhs)], widths[np.abs(rhs)], widths[len(widths) - len(lhs) :]
     # The lowest ``shift`` bits of the right operand pass.
     longest, added = np.maximum(left, right - shift), result - shift
-    gates = (np.maximum(left, right) <= _GATE_BITS) & (shift == 0) & (subtract == 0)
+    gates = (np.maximum(left, right) <= NARROW_BITS) & (shift == 0) & (subtract == 0)
     chain = ~gates & (added > _WIDEST_WITHOUT_CHAIN[family])
     ice40 = family == "ice40"
     bits, carry_out = np.minimum(longest, added), added > longest
@@ -196,8 +194,7 @@ def _operand_widths(graph: AdderGraph) -> NDArray[np.int64]:
 
 
 def _popcount_taps(graph: AdderGraph) -> NDArray[np.int64]:
-    taps = [tap for kernel in graph.kernels for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1]
-    return np.asarray(taps, np.int64)
+    return np.asarray([tap for kernel in graph.kernels for tap in kernel.selected], np.int64)
 
 
 def _inverted(operands: NDArray[np.int64]) -> NDArray[np.int64]:

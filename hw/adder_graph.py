@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from xnorweave.hw.shared_module import SharedUnit, place
 
 __all__ = [
+    "NARROW_BITS",
     "Adder",
     "AdderGraph",
     "AdderNode",
@@ -17,13 +18,14 @@ __all__ = [
     "asap_segments",
     "balanced_sum",
     "check_segments",
+    "gates_sum",
     "operations",
     "popcount_levels",
     "range_shape",
 ]
 
-# Widest operands that are added without a carry chain.
-_NARROW_BITS = 2
+NARROW_BITS = 2
+"""Unsigned operands up to this width are added without a carry chain."""
 
 
 class KernelNode(NamedTuple):
@@ -44,6 +46,11 @@ class KernelNode(NamedTuple):
     taps: tuple[int, ...]
     size: tuple[int, int]
     pattern: int
+
+    @property
+    def selected(self) -> tuple[int, ...]:
+        """The taps that count."""
+        return tuple(tap for t, tap in enumerate(self.taps) if self.pattern >> t & 1)
 
 
 class AdderNode(NamedTuple):
@@ -147,13 +154,13 @@ class Adder(SharedUnit):
         A chain of three bits takes as many LUTs as gates do, and up to three places more at its ends.
         """
         unsigned_sum = not (self.shift or self.subtract or a.shape().signed or b.shape().signed)
-        if unsigned_sum and max(len(a), len(b)) <= _NARROW_BITS:
-            return _gates_sum(a, b, self.output.width)
+        if unsigned_sum and max(len(a), len(b)) <= NARROW_BITS:
+            return gates_sum(a, b, self.output.width)
         shifted = a << self.shift if self.shift else a
         return shifted - b if self.subtract else shifted + b
 
 
-def _gates_sum(a, b, width: int):
+def gates_sum(a, b, width: int):
     """``a + b`` of two unsigned values, from full adders of gates."""
     bits, carry = [], C(0)
     for k in range(width):
@@ -175,7 +182,7 @@ def operations(inputs: int, input_bits: int, kernels: tuple[KernelNode, ...], no
         terms = kernel.pattern.bit_count()
         # Words need a real tree.
         levels = (terms - 1).bit_length() if input_bits > 1 else popcount_levels(terms)
-        yield first + k, tuple(abs(tap) for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1), levels
+        yield first + k, tuple(map(abs, kernel.selected)), levels
     first += len(kernels)
     for k, node in enumerate(nodes):
         yield first + k, (abs(node.lhs), abs(node.rhs)), 1

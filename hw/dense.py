@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.adder_graph import AdderGraph
-from xnorweave.hw.stream_register import StreamRegister
+from xnorweave.hw.stream_register import register_output
 from xnorweave.hw.sum_pipeline import SumPipeline
 from xnorweave.hw.threshold import ThresholdUnit
 
@@ -52,7 +52,6 @@ class BiasUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.register = register = StreamRegister(word_bits=len(self.o.payload))
         results = []
         for channel, bias in enumerate(self.biases):
             total = Signal(self.sum_shape, name=f"sum{channel}")
@@ -61,12 +60,7 @@ class BiasUnit(wiring.Component):
                 total.eq(self.i.payload.word_select(channel, self.sum_shape.width)),
                 result.eq(total + bias),
             ]
-        m.d.comb += [
-            register.i.payload.eq(Cat(results)),
-            register.i.valid.eq(self.i.valid),
-            self.i.ready.eq(register.i.ready),
-        ]
-        wiring.connect(m, register.o, wiring.flipped(self.o))
+        register_output(m, Cat(results), self.i, self.o)
         return m
 
 

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.sliding_window import SlidingWindow
-from xnorweave.hw.stream_register import StreamRegister
+from xnorweave.hw.stream_register import register_output
 
 __all__ = ["MaxPool"]
 
@@ -41,15 +41,9 @@ class MaxPool(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.window = window = self._window
-        m.submodules.register = register = StreamRegister(word_bits=self.channels)
         wiring.connect(m, wiring.flipped(self.i), window.i)
         pooled = window.o.payload.word_select(0, self.channels)
         for tap in range(1, self.kernel**2):
             pooled = pooled | window.o.payload.word_select(tap, self.channels)
-        m.d.comb += [
-            register.i.payload.eq(pooled),
-            register.i.valid.eq(window.o.valid),
-            window.o.ready.eq(register.i.ready),
-        ]
-        wiring.connect(m, register.o, wiring.flipped(self.o))
+        register_output(m, pooled, window.o, self.o)
         return m

@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from xnorweave.hw.stream_register import StreamRegister
+from xnorweave.hw.stream_register import register_output
 
 __all__ = ["PixelTable"]
 
@@ -44,7 +44,6 @@ class PixelTable(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.register = register = StreamRegister(word_bits=self.output_bits * self.channels)
         entries = []
         for channel in range(self.channels):
             entries.append(entry := Signal(self.output_bits, name=f"entry{channel}"))
@@ -52,10 +51,5 @@ class PixelTable(wiring.Component):
                 for pixel, value in enumerate(self.table):
                     with m.Case(pixel):
                         m.d.comb += entry.eq(value)
-        m.d.comb += [
-            register.i.payload.eq(Cat(entries)),
-            register.i.valid.eq(self.i.valid),
-            self.i.ready.eq(register.i.ready),
-        ]
-        wiring.connect(m, register.o, wiring.flipped(self.o))
+        register_output(m, Cat(entries), self.i, self.o)
         return m

@@ -4,7 +4,7 @@ from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["StreamRegister"]
+__all__ = ["StreamRegister", "register_output"]
 
 
 class StreamRegister(wiring.Component):
@@ -34,3 +34,13 @@ class StreamRegister(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += [payload.eq(self.i.payload), full.eq(self.i.valid)]
         return m
+
+
+def register_output(m, payload, i, o) -> None:
+    """End unit ``m`` with a `StreamRegister`: ``payload`` follows the word at the stream ``i`` and leaves at ``o``.
+
+    ``i`` is the unit's input, or an inner stream that gives the words.
+    """
+    m.submodules.register = register = StreamRegister(word_bits=len(o.payload))
+    m.d.comb += [register.i.payload.eq(payload), register.i.valid.eq(i.valid), i.ready.eq(register.i.ready)]
+    wiring.connect(m, register.o, wiring.flipped(o))

@@ -4,7 +4,7 @@ from amaranth import C, Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from xnorweave.hw.stream_register import StreamRegister
+from xnorweave.hw.stream_register import register_output
 
 __all__ = ["ThresholdUnit"]
 
@@ -56,7 +56,6 @@ class ThresholdUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.register = register = StreamRegister(word_bits=self.channels)
         width = self.sum_shape.width
         border = self.i.payload[self.channels * width :]
         fires = []
@@ -64,12 +63,7 @@ class ThresholdUnit(wiring.Component):
             total = Signal(self.sum_shape, name=f"sum{channel}")
             m.d.comb += total.eq(self.i.payload.word_select(channel, width))
             fires.append(self._compare(m, channel, total, border))
-        m.d.comb += [
-            register.i.payload.eq(Cat(fires)),
-            register.i.valid.eq(self.i.valid),
-            self.i.ready.eq(register.i.ready),
-        ]
-        wiring.connect(m, register.o, wiring.flipped(self.o))
+        register_output(m, Cat(fires), self.i, self.o)
         return m
 
     def _compare(self, m, channel, total, border):

@@ -8,6 +8,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from xnorweave.adder_graph import AdderGraph
 from xnorweave.errors import ToolchainError
 from xnorweave.sim.simulators import find_icarus, find_verilator
 
@@ -60,3 +61,26 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     seed = int(os.environ.get("XNORWEAVE_SEED") or zlib.crc32(request.node.nodeid.encode()))
     print(f"XNORWEAVE_SEED={seed}")
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def evaluate() -> Callable[[AdderGraph, np.ndarray], np.ndarray]:
+    """Outputs of a graph for inputs [samples, inputs], node by node: no use of the certificate's arithmetic."""
+
+    def outputs(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
+        values = [np.zeros(len(x), np.int64), *x.T.astype(np.int64)]
+
+        def operand(number: int) -> np.ndarray:
+            _, high = graph.operand_range(abs(number))
+            return values[number] if number >= 0 else (1 << max(1, high.bit_length())) - 1 - values[-number]
+
+        for kernel in graph.kernels:
+            taps = [tap for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1]
+            values.append(np.sum([operand(tap) for tap in taps], axis=0))
+        for node in graph.nodes:
+            rhs = operand(node.rhs)
+            values.append((operand(node.lhs) << node.lhs_shift) + (-rhs if node.subtract else rhs))
+            assert node.low <= values[-1].min() <= values[-1].max() <= node.high
+        return np.stack([operand(o) for o in graph.outputs], 1) - np.array(graph.constants)
+
+    return outputs

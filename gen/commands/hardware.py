@@ -26,7 +26,7 @@ from xnorweave.design import Design
 from xnorweave.emit import emit
 from xnorweave.errors import DataError, MismatchError, XnorweaveError
 from xnorweave.images import ImageSet
-from xnorweave.lower import Core, lower
+from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Network
 from xnorweave.passes.plan import Plan, make_plan
 from xnorweave.passes.schedule import Family, levels_for_clock
@@ -227,16 +227,12 @@ def _simulate(
         images.frames,
         simulator=cast(SimulatorName, options.simulator),
         design=design,
-        core=_core(network, options.strategy, made, graphs) if on_core else None,
+        core=lower(network, strategy=known_strategy(options.strategy), plan=made, graphs=graphs) if on_core else None,
         labels=images.labels if isinstance(network.layers[-1], ArgMax) else None,
         taps=options.taps,
         pattern=Pattern(idle=options.idle, stall=options.stall, seed=options.seed),
         progress=lambda done, _: stages.advance(done),
     ).report()
-
-
-def _core(network: Network, strategy: str, made: Plan | None, graphs: Mapping[str, AdderGraph] | None) -> Core:
-    return lower(network, strategy=known_strategy(strategy), plan=made, graphs=graphs)
 
 
 def _golden_accuracy(network: Network, images: ImageSet) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _codes(blocks: list[_Block]) -> tuple[NDArray[np.int32], int]:
 def _shared_additions(blocks: list[_Block]) -> int:
     """Additions of all class sums, pairs that are in one class in several blocks added once."""
     codes, classes = _codes(blocks)
-    lhs, _, _ = merge_classes(codes, len(blocks[0].classes), classes, np.zeros(len(codes)))
+    lhs, _, _ = merge_classes(codes, len(blocks[0].classes), classes)
     return len(lhs) + int(np.count_nonzero(codes)) - classes
 
 
@@ -279,7 +279,7 @@ class _Emitter:
         codes, classes = _codes(blocks)
         inputs = len(self.matrix)
         operands = list(range(1, inputs + 1))
-        for lhs, rhs, sign in zip(*merge_classes(codes, inputs, classes, np.zeros(len(codes))), strict=True):
+        for lhs, rhs, sign in zip(*merge_classes(codes, inputs, classes), strict=True):
             operands.append(self.add(operands[lhs], self.signed(operands[rhs], sign)))
         members: list[list[int]] = [[] for _ in range(classes + 1)]
         for token, k in np.argwhere(codes):
@@ -291,7 +291,7 @@ class _Emitter:
     def outputs(self, block: _Block, sums: list[int]) -> dict[int, int]:
         """Operand of each column of a block."""
         bits = _pack(block.agrees)
-        lhs, rhs = merge_rows(bits, len(sums), np.zeros(len(bits)))
+        lhs, rhs = merge_rows(bits, len(sums))
         operands = list(sums)
         for a, b in zip(lhs, rhs, strict=True):
             operands.append(self.add(operands[a], operands[b]))

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from xnorweave.hw.adder_graph import popcount_levels
+from xnorweave.hw.adder_graph import NARROW_BITS, popcount_levels
 from xnorweave.popcounts import MOST_BITS, popcount_network
 
 __all__ = ["ADDITIONS", "SumCosts", "lut_costs"]
@@ -15,8 +15,7 @@ _WIDTHS = 64
 # A carry chain takes a LUT for each bit of its result, and places at its ends: on iCE40 two to three logic cells that
 # nextpnr adds (measured: 2.0 to 3.5), on ECP5 half a CCU2C.
 _CHAIN_ENDS = 0.5
-# Operands up to this width are added without a carry chain, see `hw.adder_graph.Adder`.
-_NARROW_BITS = 2
+# Of adders without a carry chain, by the width of the result.
 _NARROW_LUTS = (0, 0, 2, 3)
 
 
@@ -68,7 +67,7 @@ def lut_costs(inputs: int, unit_levels: int) -> SumCosts:
     most = max([1, *(terms for terms in range(2, MOST_BITS + 1) if popcount_levels(terms) <= unit_levels)])
     results = np.arange(_WIDTHS, dtype=np.float64)
     adders = np.broadcast_to(results + _CHAIN_ENDS, (_WIDTHS, _WIDTHS)).copy()
-    adders[: _NARROW_BITS + 1, : len(_NARROW_LUTS)] = _NARROW_LUTS
+    adders[: NARROW_BITS + 1, : len(_NARROW_LUTS)] = _NARROW_LUTS
     units, cuts = np.zeros(inputs + 1), [0, 1]
     for terms in range(2, inputs + 1):
         first = terms

@@ -35,27 +35,21 @@ def _common(bits, a, b):
 
 
 @njit(cache=True, nogil=True)
-def _best_row(bits, weight, ties, token, limit):
+def _best_row(bits, weight, token):
     """Older token with the most outputs in common with ``token``: (count, partner); ties to the lighter one."""
     count, partner = 1, -1
     for other in range(token):
         if weight[other] < count or weight[other] < 2:
             continue
         common = _common(bits, token, other)
-        better = common > count
-        if common == count and partner >= 0:
-            better = weight[other] < weight[partner] or (
-                weight[other] == weight[partner] and ties[other] < ties[partner]
-            )
-        if better:
+        lighter = common == count and partner >= 0 and weight[other] < weight[partner]
+        if common > count or lighter:
             count, partner = common, other
-            if count >= limit and ties[0] < 0:
-                break
     return count, partner
 
 
 @njit(cache=True, nogil=True)
-def merge_rows(bits, rows, ties):
+def merge_rows(bits, rows):
     """Share pairs of tokens that several outputs add up.
 
     Parameters
@@ -64,8 +58,6 @@ def merge_rows(bits, rows, ties):
         Outputs that each token goes into; changed in place, new tokens behind the first ``rows``.
     rows : int
         Tokens at the start.
-    ties : float array [capacity]
-        Lower goes first among equals.
 
     Returns
     -------
@@ -82,7 +74,7 @@ def merge_rows(bits, rows, ties):
     lhs, rhs = np.zeros(capacity - rows, np.int64), np.zeros(capacity - rows, np.int64)
     top = 64 * words
     for token in range(rows):
-        count, partner[token] = _best_row(bits, weight, ties, token, top)
+        count, partner[token] = _best_row(bits, weight, token)
         if partner[token] >= 0:
             _push(head, following, count, token)
     tokens, current = rows, top
@@ -93,7 +85,7 @@ def merge_rows(bits, rows, ties):
             continue
         head[current] = following[token]
         if _common(bits, token, partner[token]) != current:
-            count, partner[token] = _best_row(bits, weight, ties, token, current)
+            count, partner[token] = _best_row(bits, weight, token)
             if partner[token] < 0:
                 continue
             if count < current:
@@ -111,7 +103,7 @@ def merge_rows(bits, rows, ties):
         weight[other] -= current
         weight[new] = current
         for changed in (token, new):
-            count, partner[changed] = _best_row(bits, weight, ties, changed, current)
+            count, partner[changed] = _best_row(bits, weight, changed)
             if partner[changed] >= 0:
                 _push(head, following, count, changed)
     return lhs[: tokens - rows], rhs[: tokens - rows]
@@ -157,7 +149,7 @@ def merge_rows_cost(bits, rows, outputs, highs, costs):
     costs : float array [widths, widths]
         Cost of an adder by the widths of its wider operand and of its result, in bits.
     """
-    lhs, rhs = merge_rows(bits, rows, np.zeros(len(bits)))
+    lhs, rhs = merge_rows(bits, rows)
     tokens = rows + len(lhs)
     high = np.zeros(tokens, np.int64)
     high[:rows] = highs
@@ -189,7 +181,7 @@ def _agreement(codes, a, b):
 
 
 @njit(cache=True, nogil=True)
-def _best_member(codes, first, size, member, token, same, opposite, ties):
+def _best_member(codes, first, size, member, token, same, opposite):
     """Older token that shares most classes with ``token``: (count, partner, sign)."""
     touched = np.empty(64, np.int64)
     found = 0
@@ -214,7 +206,7 @@ def _best_member(codes, first, size, member, token, same, opposite, ties):
     for k in range(found):
         other = touched[k]
         common = max(same[other], opposite[other])
-        if common > count or (common == count and partner >= 0 and ties[other] < ties[partner]):
+        if common > count:
             count, partner = common, other
             sign = 1 if same[other] >= opposite[other] else -1
     for k in range(found):
@@ -258,7 +250,7 @@ def _index(codes, rows, classes):
 
 
 @njit(cache=True, nogil=True)
-def merge_classes(codes, rows, classes, ties):
+def merge_classes(codes, rows, classes):
     """Share signed pairs of tokens that are in one class in several blocks.
 
     Parameters
@@ -268,8 +260,6 @@ def merge_classes(codes, rows, classes, ties):
         in place, new tokens behind the first ``rows``.
     rows, classes : int
         Tokens at the start, and classes of all blocks.
-    ties : float array [capacity]
-        Lower goes first among equals.
 
     Returns
     -------
@@ -284,7 +274,7 @@ def merge_classes(codes, rows, classes, ties):
     lhs, rhs = np.zeros(capacity - rows, np.int64), np.zeros(capacity - rows, np.int64)
     sign = np.ones(capacity - rows, np.int64)
     for token in range(rows):
-        count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite, ties)
+        count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite)
         if partner[token] >= 0:
             _push(head, following, count, token)
     tokens, current = rows, blocks
@@ -296,7 +286,7 @@ def merge_classes(codes, rows, classes, ties):
         head[current] = following[token]
         alike, unlike = _agreement(codes, token, partner[token])
         if (alike if signs[token] > 0 else unlike) != current:
-            count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite, ties)
+            count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite)
             if partner[token] < 0:
                 continue
             if count < current:
@@ -312,9 +302,7 @@ def merge_classes(codes, rows, classes, ties):
                 codes[token, block] = codes[other, block] = 0
                 _replace(first, size, member, abs(code), token, other, new)
         for changed in (token, new):
-            count, partner[changed], signs[changed] = _best_member(
-                codes, first, size, member, changed, same, opposite, ties
-            )
+            count, partner[changed], signs[changed] = _best_member(codes, first, size, member, changed, same, opposite)
             if partner[changed] >= 0:
                 _push(head, following, count, changed)
     made = tokens - rows

@@ -317,8 +317,9 @@ def share_network(
     step = len(forms)
     rows: list[LayerSharing] = []
     for k in range(0, len(tasks), step):
+        drawn = control and k // step % 2 == 1
         counted = dict(zip(forms, (counts[n] for n in range(k, k + step)), strict=True))
-        rows.append(_row(tasks[k][0], counted, strategy, unit_levels, keep))
+        rows.append(_row(tasks[k][0], counted, strategy, unit_levels, keep and not drawn))
     if not control:
         return rows
     return [replace(row, control=drawn) for row, drawn in zip(rows[::2], rows[1::2], strict=True)]

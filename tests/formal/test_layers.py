@@ -7,7 +7,7 @@ import pytest
 
 from xnorweave.boards.mapping import synthesize_core
 from xnorweave.emit import emit
-from xnorweave.hw.adder_graph import AdderGraph
+from xnorweave.lower import graph_unit
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold
 from xnorweave.passes.share import STRATEGIES, share_layer
 from xnorweave.passes.streamline import ConvStage, streamline
@@ -39,14 +39,7 @@ class Sums:
     def unit(self, strategy: str):
         """The component, and how to read its words."""
         graph = share_layer(self.stage, strategy)  # pyright: ignore[reportArgumentType]
-        unit = AdderGraph(
-            input_count=graph.inputs,
-            input_bits=graph.input_bits,
-            kernels=graph.kernels,
-            nodes=graph.nodes,
-            outputs=graph.outputs,
-            output_range=graph.output_range,
-        )
+        unit = graph_unit(graph, levels_per_register=2)
         shape = unit.output_shape
 
         def read(words) -> np.ndarray:

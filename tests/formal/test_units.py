@@ -1,7 +1,6 @@
 """Every adder, kernel unit and comparison is, for all operands, what a second text says: as emitted, and as mapped."""
 
 import dataclasses
-import importlib.resources
 import subprocess
 
 import numpy as np
@@ -10,15 +9,16 @@ from amaranth import Module, Shape, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 
+from xnorweave import load
 from xnorweave.adder_graph import AdderGraph, GraphBuilder
 from xnorweave.errors import ToolchainError
-from xnorweave.hw import threshold
+from xnorweave.hw import stream_register
 from xnorweave.hw.adder_graph import Adder, KernelUnit, range_shape
 from xnorweave.hw.shared_module import SharedUnit
 from xnorweave.hw.stream_register import StreamRegister
 from xnorweave.hw.threshold import ThresholdUnit
+from xnorweave.images import shipped
 from xnorweave.importers import load_any
-from xnorweave.network_file import load_network
 from xnorweave.passes.share import STRATEGIES, share_layer
 from xnorweave.passes.streamline import ConvStage, streamline
 
@@ -27,8 +27,7 @@ FAMILIES = ["ice40", "ecp5"]
 
 @pytest.fixture(scope="module")
 def shipped_stages():
-    with importlib.resources.as_file(importlib.resources.files("xnorweave") / "networks" / "fashion_mnist.npz") as path:
-        stages = [stage for stage in streamline(load_network(path)) if isinstance(stage, ConvStage)]
+    stages = [stage for stage in streamline(load(shipped("fashion_mnist.npz"))) if isinstance(stage, ConvStage)]
     assert len(stages) == 2
     return stages
 
@@ -248,7 +247,7 @@ def signed_literal(value: int) -> str:
 
 @pytest.fixture
 def no_register(monkeypatch):
-    monkeypatch.setattr(threshold, "StreamRegister", Wires)
+    monkeypatch.setattr(stream_register, "StreamRegister", Wires)
 
 
 @pytest.mark.parametrize("shape", [unsigned(4), signed(4)], ids=str)

@@ -46,6 +46,7 @@ def changed(graph: AdderGraph, node: int, **fields) -> AdderGraph:
         (1, {"high": 2}, r"adder 1 reaches 0\.\.3, but is built for 0\.\.2"),
         (3, {"low": 0}, r"adder 3 reaches -1\.\.2, but is built for 0\.\.2"),
         (0, {"lhs": 6}, r"adder 0 uses an operand that comes after it"),
+        (0, {"rhs": 99}, r"adder 0 uses an operand that comes after it"),
         (1, {"rhs": -7}, r"an operand of range -1\.\.2 is complemented|comes after it"),
     ],
 )

@@ -59,7 +59,7 @@ def test_shifted_bits_pass():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_narrow_adders_are_gates_as_in_hardware(family):
-    widest = hardware._NARROW_BITS
+    widest = hardware.NARROW_BITS
     assert graph_parts(one_adder(widest), family).chain_carries == 0
     # Yosys itself uses gates for results of up to four bits on ECP5.
     assert graph_parts(one_adder(max(widest + 1, 4 if family == "ecp5" else 0)), family).chain_carries > 0

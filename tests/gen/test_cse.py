@@ -34,60 +34,48 @@ def random_matrix(rng: np.random.Generator, inputs: int, outputs: int) -> np.nda
     return rng.choice(np.array([-1, 1], np.int8), (inputs, outputs))
 
 
-def evaluate(graph: AdderGraph, x: np.ndarray) -> np.ndarray:
-    """Outputs for inputs [samples, inputs], node by node: no use of the certificate's arithmetic."""
-    values = [np.zeros(len(x), np.int64), *x.T.astype(np.int64)]
+@pytest.fixture
+def check(evaluate):
+    """Share, certify, and compare with the matrix on corner and random inputs."""
 
-    def operand(number: int) -> np.ndarray:
-        _, high = graph.operand_range(abs(number))
-        return values[number] if number >= 0 else (1 << max(1, high.bit_length())) - 1 - values[-number]
+    def run(matrix: np.ndarray, bits: int, rng: np.random.Generator, **options) -> AdderGraph:
+        graph = share_sums(matrix, bits, **options)
+        certify(graph, matrix, "test")
+        assert not graph.kernels or options["objective"] == "luts"
+        x = rng.integers(0, 2**bits, (40, len(matrix)))
+        x[0], x[1] = 0, 2**bits - 1
+        x[2], x[3] = (2**bits - 1) * (matrix[:, 0] > 0), (2**bits - 1) * (matrix[:, 0] < 0)
+        assert np.array_equal(evaluate(graph, x), x @ matrix.astype(np.int64))
+        inputs, outputs = matrix.shape
+        assert graph_additions(graph) <= outputs * (inputs - 1)
+        return graph
 
-    for kernel in graph.kernels:
-        taps = [tap for t, tap in enumerate(kernel.taps) if kernel.pattern >> t & 1]
-        values.append(np.sum([operand(tap) for tap in taps], axis=0))
-    for node in graph.nodes:
-        rhs = operand(node.rhs)
-        values.append((operand(node.lhs) << node.lhs_shift) + (-rhs if node.subtract else rhs))
-        assert node.low <= values[-1].min() <= values[-1].max() <= node.high
-    return np.stack([operand(o) for o in graph.outputs], 1) - np.array(graph.constants)
-
-
-def check(matrix: np.ndarray, bits: int, rng: np.random.Generator, **options) -> AdderGraph:
-    graph = share_sums(matrix, bits, **options)
-    certify(graph, matrix, "test")
-    assert not graph.kernels or options["objective"] == "luts"
-    x = rng.integers(0, 2**bits, (40, len(matrix)))
-    x[0], x[1] = 0, 2**bits - 1
-    x[2], x[3] = (2**bits - 1) * (matrix[:, 0] > 0), (2**bits - 1) * (matrix[:, 0] < 0)
-    assert np.array_equal(evaluate(graph, x), x @ matrix.astype(np.int64))
-    inputs, outputs = matrix.shape
-    assert graph_additions(graph) <= outputs * (inputs - 1)
-    return graph
+    return run
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize(("inputs", "outputs", "bits"), SHAPES)
-def test_graphs_compute_the_sums(inputs, outputs, bits, objective, rng):
+def test_graphs_compute_the_sums(inputs, outputs, bits, objective, rng, check):
     check(random_matrix(rng, inputs, outputs), bits, rng, effort=0.05, objective=objective)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (9, 1), (18, 5), (64, 64), (150, 3)], ids=str)
-def test_constant_matrices(sign, shape, objective, rng):
+def test_constant_matrices(sign, shape, objective, rng, check):
     graph = check(np.full(shape, sign, np.int8), 1, rng, objective=objective)
     assert graph_additions(graph) == shape[0] - 1
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_equal_and_inverse_outputs_cost_nothing(objective, rng):
+def test_equal_and_inverse_outputs_cost_nothing(objective, rng, check):
     matrix = random_matrix(rng, 40, 6)
     one = graph_additions(check(matrix, 1, rng, objective=objective))
     many = check(np.concatenate([matrix, -matrix, matrix[:, ::-1]], axis=1), 1, rng, objective=objective)
     assert graph_additions(many) == one
 
 
-def test_few_luts_come_from_units_without_more_inputs_than_there_are_networks(rng):
+def test_few_luts_come_from_units_without_more_inputs_than_there_are_networks(rng, check):
     graph = check(random_matrix(rng, 300, 2), 1, rng, objective="luts")
     sizes = [kernel.pattern.bit_count() for kernel in graph.kernels]
     assert graph.kernels
@@ -101,14 +89,14 @@ def test_pixels_have_one_graph_for_both_objectives(rng):
     assert (one.nodes, one.outputs) == (two.nodes, two.outputs)
 
 
-def test_equal_and_inverse_inputs_are_one_class(rng):
+def test_equal_and_inverse_inputs_are_one_class(rng, check):
     matrix = random_matrix(rng, 12, 16)
     one = graph_additions(share_sums(matrix, 1))
     twice = check(np.concatenate([matrix, -matrix]), 1, rng)
     assert graph_additions(twice) <= one + 12
 
 
-def test_nearly_equal_outputs(rng):
+def test_nearly_equal_outputs(rng, check):
     matrix = np.repeat(random_matrix(rng, 90, 1), 20, axis=1)
     matrix[np.arange(20), np.arange(20)] *= -1
     # The common sum, and one or two small corrections for each output.
