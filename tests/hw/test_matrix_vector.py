@@ -68,7 +68,7 @@ def test_products(outputs, inputs, pe, simd, bits, fires, stream, rng):
             assert result.interval_cycles == unit.neuron_fold * unit.synapse_fold
 
 
-@pytest.mark.parametrize(("pe", "latency"), [(6, 2), (2, 2 + 3)])
+@pytest.mark.parametrize(("pe", "latency"), [(6, 4), (2, 2 + 5)])
 def test_latency(pe, latency, stream, rng):
     unit, _, _ = make(rng, 6, 8, 1, True, pe, 4)
     result = stream(unit, frames_of(rng.integers(0, 2, (1, 8)), unit), unit.neuron_fold)

@@ -1,0 +1,200 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from xnorweave.hw.folded_conv2d import FoldedConv2D, PixelGather, group_cycles
+from xnorweave.hw.row_buffer import RowBuffer, RowSteps
+from xnorweave.hw.sliding_window import border_classes
+
+
+def reference(weights, thresholds, frame, stride, padding):
+    """Bits [rows, columns, outputs] of a frame [rows, columns, channels]."""
+    top, bottom, left, right = padding
+    padded = np.pad(frame, ((top, bottom), (left, right), (0, 0)))
+    kernel = weights.shape[2:]
+    rows, columns = border_classes(frame.shape[:2], kernel, stride, padding)
+    result = np.zeros((len(rows.index), len(columns.index), len(weights)), int)
+    for y, x in np.ndindex(result.shape[:2]):
+        window = padded[y * stride : y * stride + kernel[0], x * stride : x * stride + kernel[1]]
+        sums = np.einsum("oijk,jki->o", weights, window)
+        border = rows.index[y] << columns.bits | columns.index[x]
+        result[y, x] = sums >= np.array(thresholds[border])
+    return result
+
+
+class Layer:
+    """A random layer, its unit, and frames as the unit takes and gives them."""
+
+    def __init__(
+        self,
+        rng,
+        *,
+        channels=4,
+        outputs=6,
+        size=(5, 6),
+        kernel=(3, 3),
+        stride=1,
+        padding=(0, 0, 0, 0),
+        bits=1,
+        pe=2,
+        simd=2,
+        vectors=1,
+        buffer_rows=None,
+        block_ram=True,
+    ):
+        self.bits, self.stride, self.padding, self.simd, self.channels = bits, stride, padding, simd, channels
+        self.weights = rng.choice([-1, 1], (outputs, channels, *kernel))
+        rows, columns = border_classes(size, kernel, stride, padding)
+        spread = channels * kernel[0] * kernel[1] * (2**bits - 1) // 4
+        self.thresholds = {
+            r << columns.bits | c: tuple(int(t) for t in rng.integers(-spread, spread + 1, outputs))
+            for r, c in itertools.product(range(len(rows.spans)), range(len(columns.spans)))
+        }
+        matrix = self.weights.transpose(0, 2, 3, 1).reshape(outputs, -1)
+        self.unit = FoldedConv2D(
+            weights=tuple(sum(1 << i for i, w in enumerate(row) if w > 0) for row in matrix),
+            channels=channels,
+            input_bits=bits,
+            thresholds=self.thresholds,
+            size=size,
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            pe=pe,
+            simd=simd,
+            vectors=vectors,
+            buffer_rows=buffer_rows or 2 * size[0],
+            block_ram=block_ram,
+        )
+        self.frames = rng.integers(0, 2**bits, (4, *size, channels))
+        self.frames[0], self.frames[1] = 0, 2**bits - 1
+
+    @property
+    def words(self):
+        groups = self.frames.reshape(len(self.frames), -1, self.simd)
+        return [[sum(int(x) << k * self.bits for k, x in enumerate(word)) for word in frame] for frame in groups]
+
+    @property
+    def expected(self):
+        results = [reference(self.weights, self.thresholds, f, self.stride, self.padding) for f in self.frames]
+        return [[sum(int(bit) << k for k, bit in enumerate(p)) for p in r.reshape(-1, r.shape[2])] for r in results]
+
+    def run(self, stream, pace=(0.0, 0.0), **options):
+        return stream(self.unit, self.words, len(self.expected[0]), pace, **options)
+
+
+LAYERS = [
+    {},
+    {"pe": 6, "simd": 4},
+    {"pe": 1, "simd": 1},
+    {"pe": 4, "simd": 4},  # uneven
+    {"vectors": 2},
+    {"vectors": 3, "pe": 5},  # uneven rows of windows and outputs
+    {"vectors": 4, "pe": 6, "simd": 4},
+    {"bits": 3, "simd": 1},
+    {"bits": 2, "simd": 4, "vectors": 2, "padding": (1, 1, 1, 1)},
+    {"padding": (1, 1, 1, 1)},
+    {"padding": (2, 0, 0, 2), "vectors": 3},
+    {"stride": 2},
+    {"stride": 2, "padding": (1, 1, 1, 1), "vectors": 2},
+    {"stride": 3, "kernel": (2, 2)},
+    {"stride": 2, "kernel": (1, 1), "vectors": 2},
+    {"kernel": (5, 6)},
+    {"kernel": (2, 3), "buffer_rows": 2},
+    {"size": (1, 1), "kernel": (1, 1)},
+    {"size": (7, 5), "buffer_rows": 3},
+    {"size": (7, 5), "buffer_rows": 5, "vectors": 2},
+    {"outputs": 40, "pe": 3, "padding": (0, 1, 1, 0)},
+    {"block_ram": False, "vectors": 2},
+]
+
+
+@pytest.mark.parametrize("options", LAYERS, ids=str)
+def test_windows(options, stream, rng):
+    layer = Layer(rng, **options)
+    for pace in [(0.0, 0.0), (0.3, 0.6)]:
+        result = layer.run(stream, pace)
+        assert [list(words) for words in result.outputs] == layer.expected
+
+
+@pytest.mark.parametrize(
+    "options", [{"vectors": 3, "pe": 6, "simd": 4}, {"kernel": (1, 1), "pe": 6, "simd": 4}], ids=str
+)
+def test_paces(options, stream, pace, rng):
+    layer = Layer(rng, **options)
+    assert [list(words) for words in layer.run(stream, pace).outputs] == layer.expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pe": 2, "simd": 2},
+        {"pe": 2, "simd": 2, "vectors": 2},
+        {"pe": 6, "simd": 4, "size": (8, 8)},
+        {"pe": 6, "simd": 4, "vectors": 3, "size": (8, 8)},
+        {"pe": 6, "simd": 1, "vectors": 4, "kernel": (2, 2), "size": (9, 9)},
+    ],
+    ids=str,
+)
+def test_interval(options, stream, rng):
+    layer = Layer(rng, **options)
+    assert layer.run(stream).interval_cycles == layer.unit.interval_cycles
+
+
+def test_interval_of_few_words(stream, rng):
+    """Where two groups are too few to hide a group's latency, it is 3.5 cycles, of which a group's bound makes 4."""
+    layer = Layer(rng, pe=6, simd=4, kernel=(1, 1))
+    assert layer.run(stream).interval_cycles == 30 * 3.5
+    assert layer.unit.interval_cycles == 30 * 4
+
+
+def test_a_frame_is_exact_after_a_reset_anywhere(stream, rng):
+    layer = Layer(rng, vectors=2, padding=(1, 0, 0, 1))
+    for cycle in (3, 16, 33, 50):
+        result = layer.run(stream, reset_at=(cycle,))
+        assert [list(words) for words in result.outputs] == layer.expected
+
+
+def test_group_cycles():
+    assert group_cycles(4, 18, 4) == 72
+    assert group_cycles(1, 1, 8) == 8
+    assert group_cycles(1, 4, 1) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed", "freed"),
+    [
+        ((5, 3, 1, 0, 0), (3, 3, 3), (1, 1, 3)),
+        ((5, 3, 1, 1, 1), (2, 3, 3, 3, 2), (0, 1, 1, 1, 2)),
+        ((7, 2, 3, 0, 0), (3, 4), (3, 4)),
+        ((6, 3, 2, 0, 0), (3, 4), (2, 4)),
+    ],
+)
+def test_row_steps(arguments, needed, freed):
+    steps = RowSteps(*arguments)
+    assert (steps.needed, steps.freed) == (needed, freed)
+    assert steps.least == max(needed)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="buffer_rows=2 are too few; give at least 3"):
+        RowBuffer(word_bits=1, words=1, size=(5, 5), kernel=(3, 3), buffer_rows=2)
+    with pytest.raises(ValueError, match=r"Window \(6, 3\) is larger"):
+        RowBuffer(word_bits=1, words=1, size=(5, 5), kernel=(6, 3), buffer_rows=9)
+    with pytest.raises(ValueError, match="simd=3 does not divide the 4 channels"):
+        FoldedConv2D(
+            weights=(0,),
+            channels=4,
+            input_bits=1,
+            thresholds={0: (0,)},
+            size=(3, 3),
+            kernel=(1, 1),
+            pe=1,
+            simd=3,
+            buffer_rows=6,
+        )
+
+
+def test_gather_counts_the_last_group_of_a_row():
+    assert PixelGather(channels=5, pe=2, vectors=3, columns=4).neuron_fold == 3
