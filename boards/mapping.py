@@ -119,15 +119,15 @@ def synthesize_core(
     )
 
 
-def mapping_script(popcounts: Mapping[str, tuple[int, int]], family: Family, folder: Path) -> list[str]:
+def mapping_script(popcounts: Mapping[str, tuple[int, int, int]], family: Family, folder: Path) -> list[str]:
     """Yosys commands that map the design that was read, module `TOP_MODULE`, to a flat netlist of a family's cells.
 
     Popcounts are networks of LUTs from `popcounts.popcount_network`: they stay closed until everything else is mapped,
-    since logic synthesis would take them apart and find no better ones.
+    since logic synthesis would take them apart and find no better ones. Their LUTs take complements as well.
 
     Parameters
     ----------
-    popcounts : dict of str to (int, int)
+    popcounts : dict of str to (int, int, int)
         As in `Design`.
     family : {"ice40", "ecp5"}
         Whose cells.

@@ -119,9 +119,13 @@ class GraphBuilder:
         return self._kernel_operands[node]
 
     def popcount(self, operands: list[int]) -> int:
-        """Operand for the sum of 1-bit inputs and complements of such, as one unit; there is at least one."""
+        """Operand for the sum of 1-bit inputs and complements of such, as one unit; there is at least one.
+
+        The complements come last: popcounts of as many inputs and as many complements are then one module.
+        """
         if len(operands) == 1:
             return operands[0]
+        operands = sorted(operands, key=lambda operand: operand < 0)
         return self.kernel(tuple(operands), (1, len(operands)), (1 << len(operands)) - 1)
 
     def _range(self, operand: int) -> tuple[int, int]:

@@ -1,9 +1,9 @@
 """Estimated cells of an adder graph in a chip family, without synthesis.
 
-Carry chains and popcounts are exact: they are mapped one by one, and nothing merges them any more. Everything else
-(adders of gates, inversions in front of chains and popcounts, comparisons) is the sum of its parts as synthesized
-alone, times a factor for what merges when the layer is mapped as a whole. Factors and the error against synthesis are
-measured by bench/cost.py.
+Carry chains and popcounts of up to 64 taps are exact: they are mapped one by one, and nothing merges them any more.
+Wider popcounts are left to Yosys and estimated from their taps. Everything else (adders of gates, inversions in front
+of chains, comparisons) is the sum of its parts as synthesized alone, times a factor for what merges when the layer is
+mapped as a whole. Factors and the error against synthesis are measured by bench/cost.py.
 """
 
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ class Parts:
     popcount_luts : int
         Of kernel units.
     inverter_luts : int
-        Bits that are inverted in front of a chain or a popcount.
+        Bits that are inverted in front of a chain; a popcount's LUTs take complements.
     compare_luts : int
         Of one comparison with a constant for each output.
     """
@@ -86,8 +86,8 @@ class Parts:
 
 # Fitted by bench/cost.py on whole layers of random weights.
 FACTORS: dict[CostFamily, dict[str, float]] = {
-    "ice40": {"narrow": 1.05, "inverter": 0.95, "compare": 0.96},
-    "ecp5": {"narrow": 1.03, "inverter": 1.01, "compare": 1.07},
+    "ice40": {"narrow": 1.05, "inverter": 0.79, "compare": 1.03},
+    "ecp5": {"narrow": 1.03, "inverter": 0.99, "compare": 1.09},
 }
 # Largest error of the places estimated for a layer that was not fitted, from bench/results/cost.json.
 ERROR_PERCENT: dict[CostFamily, int] = {"ice40": 9, "ecp5": 18}
@@ -145,14 +145,15 @@ def _parts(graph: AdderGraph, family: CostFamily, copies: NDArray[np.int64], out
     left, right, result = widths[np.abs(lhs)], widths[np.abs(rhs)], widths[len(widths) - len(lhs) :]
     # The lowest ``shift`` bits of the right operand pass.
     longest, added = np.maximum(left, right - shift), result - shift
-    gates = (np.maximum(left, right) <= NARROW_BITS) & (shift == 0) & (subtract == 0)
+    signed = _signed_operands(graph)[np.abs(np.stack([lhs, rhs]))].any(0)
+    gates = (np.maximum(left, right) <= NARROW_BITS) & (shift == 0) & (subtract == 0) & ~signed
     chain = ~gates & (added > _WIDEST_WITHOUT_CHAIN[family])
     ice40 = family == "ice40"
     bits, carry_out = np.minimum(longest, added), added > longest
     narrow = np.asarray(_NARROW_LUTS)[np.clip(added, 0, len(_NARROW_LUTS) - 1)]
     narrow = np.where(_only_narrow_users(graph, chain) & (longest == 1), 0, copies * (narrow - 1) + _parities(lhs, rhs))
     # The cells of an ECP5 chain can subtract.
-    taken = [lhs[chain], np.where((subtract[chain] > 0) & ice40, -1, 1) * rhs[chain], _popcount_taps(graph)]
+    taken = [lhs[chain], np.where((subtract[chain] > 0) & ice40, -1, 1) * rhs[chain]]
     compared = np.maximum(0, widths[np.abs(np.asarray(graph.outputs))] - 1)
     return Parts(
         chain_luts=int((copies * bits)[chain].sum()) if ice40 else 0,
@@ -193,8 +194,10 @@ def _operand_widths(graph: AdderGraph) -> NDArray[np.int64]:
     return np.asarray(widths, np.int64)
 
 
-def _popcount_taps(graph: AdderGraph) -> NDArray[np.int64]:
-    return np.asarray([tap for kernel in graph.kernels for tap in kernel.selected], np.int64)
+def _signed_operands(graph: AdderGraph) -> NDArray[np.bool_]:
+    """Whether each operand is signed, by number."""
+    unsigned = [False] * (1 + graph.inputs + len(graph.kernels))
+    return np.array(unsigned + [node.low < 0 for node in graph.nodes])
 
 
 def _inverted(operands: NDArray[np.int64]) -> NDArray[np.int64]:

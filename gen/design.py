@@ -62,9 +62,9 @@ class Design:
         Transfers per frame.
     taps : tuple of Tap
         Every unit's output, in order; the last one is the core's output.
-    popcounts : dict of str to (int, int)
-        Modules that count ones: the width of the input ``window`` and the pattern of its bits that count, so that
-        synthesis may put cells of its own in their place.
+    popcounts : dict of str to (int, int, int)
+        Modules that count bits: the width of the input ``window``, the pattern of its bits that count, and of those
+        that count where they are 0, so that synthesis may put cells of its own in their place.
     """
 
     verilog: str
@@ -73,4 +73,4 @@ class Design:
     input_words: int
     output_words: int
     taps: tuple[Tap, ...]
-    popcounts: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    popcounts: Mapping[str, tuple[int, int, int]] = field(default_factory=dict[str, tuple[int, int, int]])

@@ -110,12 +110,12 @@ def core_rtlil(core: wiring.Component) -> tuple[str, dict[str, SharedUnit]]:
     return "\n".join([text, *units]), library.units
 
 
-def popcounts(units: Mapping[str, SharedUnit]) -> dict[str, tuple[int, int]]:
-    """Those of the units that count ones, as in `Design`."""
+def popcounts(units: Mapping[str, SharedUnit]) -> dict[str, tuple[int, int, int]]:
+    """Those of the units that count two bits or more, as in `Design`."""
     return {
-        name: (unit.size[0] * unit.size[1], unit.pattern)
+        name: (unit.size[0] * unit.size[1], unit.pattern, unit.inverted)
         for name, unit in units.items()
-        if isinstance(unit, KernelUnit) and unit.input_bits == 1 and unit.pattern.bit_count() <= MOST_BITS
+        if isinstance(unit, KernelUnit) and unit.input_bits == 1 and 2 <= unit.pattern.bit_count() <= MOST_BITS
     }
 
 

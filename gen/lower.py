@@ -16,6 +16,7 @@ from xnorweave.hw.adder_graph import range_shape
 from xnorweave.hw.argmax import ArgMax
 from xnorweave.hw.conv2d import Conv2D
 from xnorweave.hw.dense import BiasUnit, Dense
+from xnorweave.hw.folded_conv2d import FoldedConv2D
 from xnorweave.hw.lanes import Packer, Unpacker
 from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.hw.maxpool import MaxPool
@@ -167,7 +168,8 @@ class _Builder:
                 table = PixelTable(table=stage.entries, channels=stage.channels, output_bits=stage.encoding.bits)
                 self.parts.append(("pixel_table", table))
             case ConvStage():
-                self._conv(stage)
+                part = self._folded_conv(stage, plan) if plan.engine == "folded" else self._conv(stage)
+                self._add(stage, part, stage.output_shape)
             case PoolStage():
                 size = stage.input_shape[1:]
                 pool = MaxPool(channels=stage.input_shape[0], size=size, kernel=stage.size, stride=stage.stride)
@@ -206,7 +208,7 @@ class _Builder:
         self.parts.append((tap.instance, part))
         self.taps.append(tap)
 
-    def _conv(self, stage: ConvStage) -> None:
+    def _conv(self, stage: ConvStage) -> Conv2D:
         graph = self._shared(stage)
         window = SlidingWindow(
             word_bits=stage.encoding.bits * stage.input_shape[0],
@@ -226,21 +228,43 @@ class _Builder:
         )
         layer = Conv2D(window=window, graph=sums, threshold=threshold, free_running=free_running)
         self.latencies[stage.name] = layer.latency
-        self._add(stage, layer, stage.output_shape)
+        return layer
+
+    def _folded_conv(self, stage: ConvStage, plan: LayerPlan) -> FoldedConv2D:
+        channels, _, columns = stage.input_shape
+        # The row buffer takes any number of words: only what comes at once, at most a row, has to wait.
+        before = self.parts[-1][1] if self.parts else None
+        burst = before.gather.vectors if isinstance(before, FoldedConv2D) else columns
+        self._adapt(stage.name, stage.encoding.bits, plan.simd, burst)
+        return FoldedConv2D(
+            weights=tuple(_mask(column) for column in stage.matrix.T),
+            channels=channels,
+            input_bits=stage.encoding.bits,
+            thresholds=stage.thresholds,
+            size=stage.input_shape[1:],
+            kernel=stage.weights.shape[2:],
+            stride=stage.stride,
+            padding=stage.padding,
+            pe=plan.pe,
+            simd=plan.simd,
+            vectors=plan.vectors,
+            buffer_rows=plan.buffer_rows,
+            block_ram=plan.storage == "block",
+        )
 
     def _sums(self, graph: AdderGraph, tag_bits: int = 0) -> tuple[AdderGraphUnit, bool]:
-        """The graph's component, and whether it has too many registers for a common enable."""
+        """The graph's component, and whether its registers, too many for a common enable, run free."""
         levels = self.plan.levels_per_register
         pipeline = schedule(graph, levels_per_register=levels)
         unit = graph_unit(graph, levels_per_register=levels, tag_bits=tag_bits, pipeline=pipeline)
-        return unit, pipeline.flip_flops > _MOST_ENABLED_FLIP_FLOPS
+        return unit, self.plan.free_running and pipeline.flip_flops > _MOST_ENABLED_FLIP_FLOPS
 
-    def _adapt(self, name: str, lane_bits: int, simd: int) -> None:
+    def _adapt(self, name: str, lane_bits: int, simd: int, burst: int | None = None) -> None:
         """Bring the stream from its lanes per word to ``simd``.
 
-        An unpacker takes a word only every few cycles. The words of a frame wait for it in a FIFO of their number, so
-        that the stage before, which may give them in a burst, is never held up by it; of a single word, the next
-        frame's waits while that is unpacked. No wait is circular, since words move one way only.
+        An unpacker takes a word only every few cycles. As many words wait for it in a FIFO as may come in a burst (all
+        of a frame, if nothing better is known), so that the stage before is not held up by it; of a single word, the
+        next frame's waits while that is unpacked. No wait is circular, since words move one way only.
         """
         words = -(-self.frame_lanes // self.lanes)
         if simd == self.lanes:
@@ -248,7 +272,9 @@ class _Builder:
         if simd % self.lanes == 0:
             part = Packer(word_bits=self.lanes * lane_bits, factor=simd // self.lanes, words=words)
         elif self.lanes % simd == 0:
-            self.parts.append((f"fifo_{name}", StreamFifo(word_bits=self.lanes * lane_bits, depth=max(2, words))))
+            self.parts.append(
+                (f"fifo_{name}", StreamFifo(word_bits=self.lanes * lane_bits, depth=burst or max(2, words)))
+            )
             words = -(-self.frame_lanes // simd)
             part = Unpacker(word_bits=simd * lane_bits, factor=self.lanes // simd, words=words)
         else:
@@ -291,6 +317,7 @@ class _Builder:
             fires=stage.fires,
             pe=plan.pe,
             simd=plan.simd,
+            block_ram=plan.storage == "block",
         )
         return unit, unit.sum_shape
 

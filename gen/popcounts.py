@@ -62,6 +62,23 @@ class PopcountNetwork:
             values.append(lut.table >> sum(values[s] << k for k, s in enumerate(lut.inputs)) & 1)
         return sum(values[s] << k for k, s in enumerate(self.outputs))
 
+    def complemented(self, inputs: int) -> "PopcountNetwork":
+        """The network that counts the inputs of a mask where they are 0: the same LUTs with other tables.
+
+        Raises
+        ------
+        ValueError
+            If the network is of one bit, which no LUT takes.
+        """
+        if inputs and not self.luts:
+            raise ValueError("A popcount of one bit has no LUT that could complement it")
+        luts = []
+        for lut in self.luts:
+            rows = sum((s < self.bits and inputs >> s & 1) << k for k, s in enumerate(lut.inputs))
+            table = sum((lut.table >> (k ^ rows) & 1) << k for k in range(1 << len(lut.inputs)))
+            luts.append(Lut(inputs=lut.inputs, table=table))
+        return PopcountNetwork(bits=self.bits, luts=tuple(luts), outputs=self.outputs)
+
 
 @cache
 def popcount_network(bits: int) -> PopcountNetwork:
@@ -102,7 +119,7 @@ class _Builder:
         column, carries = list(column), []
         while len(column) > 1:
             column.sort(key=lambda s: self.depth[s])
-            # Seven at a time while that leaves no more than a full group: groups of seven are the cheapest.
+            # Seven at a time, the cheapest group; the last one takes what is left.
             group, column = column[:7], column[7:]
             total, more = self._group(group)
             column.append(total)
@@ -163,7 +180,7 @@ def _compose(outer: Lut, signal: int, inner: Lut, inputs: tuple[int, ...]) -> Lu
     return Lut(inputs=inputs, table=table)
 
 
-def popcount_verilog(name: str, width: int, pattern: int) -> str:
+def popcount_verilog(name: str, width: int, pattern: int, inverted: int = 0) -> str:
     """A module of Yosys' LUT cells that counts ones; to be read with ``read_verilog -icells``.
 
     Parameters
@@ -173,10 +190,13 @@ def popcount_verilog(name: str, width: int, pattern: int) -> str:
     width : int
         Bits of ``window``.
     pattern : int
-        Those that count; at least one, at most `MOST_BITS`.
+        Those that count; at least one, two where any is inverted, at most `MOST_BITS`.
+    inverted : int
+        Those of them that count where they are 0.
     """
     bits = [k for k in range(width) if pattern >> k & 1]
-    network = popcount_network(len(bits))
+    complements = sum((inverted >> bit & 1) << k for k, bit in enumerate(bits))
+    network = popcount_network(len(bits)).complemented(complements)
     lines = [
         f"module {name}(input [{width - 1}:0] window, output [{len(network.outputs) - 1}:0] o);",
         f"wire [{network.bits + len(network.luts) - 1}:0] s;",

@@ -6,6 +6,7 @@ from amaranth import C, Cat, Module, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from xnorweave.hw.segments import asap_segments, check_segments
 from xnorweave.hw.shared_module import SharedUnit, place
 
 __all__ = [
@@ -15,9 +16,7 @@ __all__ = [
     "AdderNode",
     "KernelNode",
     "KernelUnit",
-    "asap_segments",
     "balanced_sum",
-    "check_segments",
     "gates_sum",
     "operations",
     "popcount_levels",
@@ -51,6 +50,11 @@ class KernelNode(NamedTuple):
     def selected(self) -> tuple[int, ...]:
         """The taps that count."""
         return tuple(tap for t, tap in enumerate(self.taps) if self.pattern >> t & 1)
+
+    @property
+    def inverted(self) -> int:
+        """Bit ``t`` is set where tap ``t`` counts and is a complement."""
+        return sum(1 << t for t, tap in enumerate(self.taps) if tap < 0) & self.pattern
 
 
 class AdderNode(NamedTuple):
@@ -102,29 +106,36 @@ class KernelUnit(SharedUnit):
         Bit ``t`` selects tap ``t``, row by row.
     input_bits : int
         Width of one tap, in bits.
+    inverted : int
+        Bit ``t`` is set where tap ``t``, one of those selected and of 1 bit, counts when it is 0.
 
     The input ``window`` has tap ``t`` at bit ``t * input_bits``; the output is just wide enough.
 
     Raises
     ------
     ValueError
-        If the pattern selects no tap, or one that is not there.
+        If the pattern selects no tap, or one that is not there; if a tap is inverted that is not selected, or a word.
     """
 
-    def __init__(self, *, size: tuple[int, int], pattern: int, input_bits: int):
-        self.size, self.pattern, self.input_bits = size, pattern, input_bits
+    def __init__(self, *, size: tuple[int, int], pattern: int, input_bits: int, inverted: int = 0):
+        self.size, self.pattern, self.input_bits, self.inverted = size, pattern, input_bits, inverted
         taps = size[0] * size[1]
         if not 0 < pattern < 1 << taps:
             raise ValueError(f"Pattern {pattern:#x} does not select from {taps} taps")
+        if inverted & ~pattern or (inverted and input_bits > 1):
+            raise ValueError(f"Taps {inverted:#x} of {input_bits} bits cannot be inverted, with {pattern:#x} selected")
         digits = (taps + 3) // 4
+        complement = f"_not_{inverted:0{digits}x}" if inverted else ""
         super().__init__(
-            f"kernel_{size[0]}x{size[1]}_u{input_bits}_{pattern:0{digits}x}",
+            f"kernel_{size[0]}x{size[1]}_u{input_bits}_{pattern:0{digits}x}{complement}",
             {"window": unsigned(taps * input_bits)},
             range_shape(0, pattern.bit_count() * (2**input_bits - 1)),
         )
 
     def expression(self, window):
         """Balanced sum of the selected taps."""
+        if self.inverted:
+            window = window ^ self.inverted
         taps = [window.word_select(t, self.input_bits) for t in range(self.size[0] * self.size[1])]
         return balanced_sum(tap for t, tap in enumerate(taps) if self.pattern >> t & 1)
 
@@ -186,71 +197,6 @@ def operations(inputs: int, input_bits: int, kernels: tuple[KernelNode, ...], no
     first += len(kernels)
     for k, node in enumerate(nodes):
         yield first + k, (abs(node.lhs), abs(node.rhs)), 1
-
-
-def asap_segments(inputs: int, operations, levels_per_register: int) -> tuple[int, ...]:
-    """Earliest pipeline segment of each operand; operand 0 and the inputs are in segment 0.
-
-    Parameters
-    ----------
-    inputs : int
-        Number of inputs.
-    operations : iterable
-        As `operations` gives them, of the same graph.
-    levels_per_register : int
-        Levels in a row between two registers. A node of more levels than that has a segment of its own.
-    """
-    segments, depth = [0] * (inputs + 1), [0] * (inputs + 1)
-    for _, sources, levels in operations:
-        segment, used = _arrival(segments, depth, sources)
-        if used and used + levels > levels_per_register:
-            segment, used = segment + 1, 0
-        segments.append(segment)
-        depth.append(used + levels)
-    return tuple(segments)
-
-
-def check_segments(segments: tuple[int, ...], inputs: int, operations, levels_per_register: int) -> None:
-    """Refuse segments in which an operand is late, or a path between registers is too long.
-
-    Parameters
-    ----------
-    segments : tuple of int
-        Pipeline segment of each operand.
-    inputs, operations, levels_per_register
-        As for `asap_segments`.
-
-    Raises
-    ------
-    ValueError
-        Naming the operand and its segment.
-    """
-    operations = list(operations)
-    if len(segments) != (operands := inputs + 1 + len(operations)):
-        raise ValueError(f"Segments are needed for {operands} operands, not for {len(segments)}")
-    for operand, segment in enumerate(segments):
-        if not isinstance(segment, int):
-            raise ValueError(f"Operand {operand} is in segment {segment!r}, which is no whole number")
-        if operand <= inputs and segment != 0:
-            raise ValueError(f"Operand {operand} is an input and in segment 0, not {segment!r}")
-    depth = [0] * (inputs + 1)
-    for operand, sources, levels in operations:
-        arrival, used = _arrival(segments, depth, sources)
-        if segments[operand] < arrival:
-            raise ValueError(f"Operand {operand} is in segment {segments[operand]!r}, before a source's, {arrival}")
-        if segments[operand] > arrival:
-            used = 0
-        if used and used + levels > levels_per_register:
-            raise ValueError(
-                f"Operand {operand} ends a path of {used + levels} levels within segment {segments[operand]!r}; at "
-                f"most {levels_per_register} are allowed"
-            )
-        depth.append(used + levels)
-
-
-def _arrival(segments, depth, sources) -> tuple[int, int]:
-    """Segment in which the last of the sources comes, and how many levels deep it is there."""
-    return max(((segments[s], depth[s]) for s in sources if s), default=(0, 0))
 
 
 class AdderGraph(wiring.Component):
@@ -359,14 +305,16 @@ class AdderGraph(wiring.Component):
     def _kernels(self, m, platform, pipeline):
         units: dict[tuple, KernelUnit] = {}
         for k, node in enumerate(self.kernels):
-            key = (node.size, node.pattern)
+            key = (node.size, node.pattern, node.inverted)
             if key not in units:
-                units[key] = KernelUnit(size=node.size, pattern=node.pattern, input_bits=self.input_bits)
+                units[key] = KernelUnit(
+                    size=node.size, pattern=node.pattern, input_bits=self.input_bits, inverted=node.inverted
+                )
             operand = self.input_count + 1 + k
             segment = self.segments[operand]
             # Taps that the kernel leaves out need no registers.
             window = Cat(
-                pipeline.at(tap, segment) if node.pattern >> t & 1 else C(0, self.input_bits)
+                pipeline.at(abs(tap), segment) if node.pattern >> t & 1 else C(0, self.input_bits)
                 for t, tap in enumerate(node.taps)
             )
             pipeline.define(operand, place(m, platform, units[key], f"kernel{k}", window=window), segment)

@@ -177,7 +177,7 @@ def board_levels(board: Board) -> int:
 
 def _plan_for(network: Network, board: Board) -> Plan:
     """The plan for a board's clock: a slow clock leaves time for more adders between registers, and needs fewer."""
-    return make_plan(network, levels_per_register=board_levels(board))
+    return make_plan(network, levels_per_register=board_levels(board), free_running=board.family == "ecp5")
 
 
 def _emit(

@@ -9,9 +9,10 @@ from xnorweave.network import Network
 from xnorweave.passes.cse import UNIT_LEVELS
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage, streamline
 
-__all__ = ["LayerPlan", "Plan", "make_plan"]
+__all__ = ["Engine", "LayerPlan", "Plan", "Storage", "make_plan"]
 
 Engine = Literal["spatial", "folded", "stream"]
+Storage = Literal["block", "logic"]
 
 # Of a folded layer. Its weights are logic up to so many bits, where Yosys takes that to be cheaper than block RAM.
 _LUTS_PER_LANE = 2.4
@@ -39,8 +40,16 @@ class LayerPlan:
         Cycles from frame to frame when the stage works alone.
     pe, simd : int
         Outputs and inputs computed in parallel, of a folded stage; else 0.
+    vectors : int
+        Windows computed at once, of a folded convolution.
+    storage : {"block", "logic"}
+        Where a folded stage keeps its weights: block RAM or LUTs.
+    buffer_rows : int
+        Rows of its input that a folded convolution keeps.
     lanes : int
         Values per word of the stage's output.
+    luts, block_rams : int
+        Estimated, with what brings the stream before it to its width; 0 where nobody has.
     """
 
     name: str
@@ -48,7 +57,12 @@ class LayerPlan:
     interval_cycles: int
     pe: int = 0
     simd: int = 0
+    vectors: int = 1
+    storage: Storage = "block"
+    buffer_rows: int = 0
     lanes: int = 1
+    luts: int = 0
+    block_rams: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +77,31 @@ class Plan:
         Cycles in which a frame comes in, one pixel each.
     levels_per_register : int
         Adders in a row between two registers in spatial layers.
+    free_running : bool
+        Whether spatial layers of very many registers are pipelines without an enable, with a FIFO behind for each word
+        on its way (`hw.sum_pipeline`). Where small memories are LUTs that frees the clock of a slow net; where they are
+        block RAM the FIFO takes more of that than the clock gains.
     """
 
     layers: tuple[LayerPlan, ...]
     input_cycles: int
     levels_per_register: int
+    free_running: bool = False
 
     @property
     def unit_levels(self) -> int:
         """Depth of popcount units, which no register can divide."""
         return min(UNIT_LEVELS, self.levels_per_register)
+
+    @property
+    def luts(self) -> int:
+        """LUT places of all layers, estimated."""
+        return sum(layer.luts for layer in self.layers)
+
+    @property
+    def block_rams(self) -> int:
+        """Block RAMs of all layers, estimated."""
+        return sum(layer.block_rams for layer in self.layers)
 
     @property
     def interval_cycles(self) -> int:
@@ -90,6 +119,7 @@ def make_plan(
     interval_cycles: int | None = None,
     levels_per_register: int = 3,
     spatial: frozenset[str] = frozenset(),
+    free_running: bool = False,
 ) -> Plan:
     """Wire convolutions, and fold dense layers as far as the frame rate allows, unless wiring them is cheaper.
 
@@ -104,6 +134,8 @@ def make_plan(
         Adders in a row between two registers in spatial layers.
     spatial : frozenset of str
         Dense layers to wire whatever that costs.
+    free_running : bool
+        As in `Plan`: for chips with LUT RAM.
 
     Raises
     ------
@@ -124,7 +156,12 @@ def make_plan(
     for stage in stages:
         layers.append(_plan_stage(stage, lanes, target, wired=stage.name in spatial))
         lanes = layers[-1].lanes
-    return Plan(layers=tuple(layers), input_cycles=height * width, levels_per_register=levels_per_register)
+    return Plan(
+        layers=tuple(layers),
+        input_cycles=height * width,
+        levels_per_register=levels_per_register,
+        free_running=free_running,
+    )
 
 
 def _window_cycles(stage: ConvStage | PoolStage) -> int:

@@ -36,7 +36,8 @@ from scipy.sparse import csgraph
 
 from xnorweave.adder_graph import AdderGraph
 from xnorweave.errors import CertificateError, DoesNotFitError, UnsupportedError
-from xnorweave.hw.adder_graph import asap_segments, check_segments, operations, range_shape
+from xnorweave.hw.adder_graph import operations, range_shape
+from xnorweave.hw.segments import asap_segments, check_segments
 
 __all__ = ["FAMILIES", "Family", "Schedule", "levels_for_clock", "schedule"]
 

@@ -92,7 +92,11 @@ def describe(k: int, unit: SharedUnit) -> list[str]:
     """Verilog of the value ``r<k>`` of a unit whose inputs are ``<name>_<k>``, from its parameters alone."""
     if isinstance(unit, KernelUnit):
         assert unit.input_bits == 1
-        taps = [f"window_{k}[{t}]" for t in range(unit.size[0] * unit.size[1]) if unit.pattern >> t & 1]
+        taps = [
+            f"{'!' if unit.inverted >> t & 1 else ''}window_{k}[{t}]"
+            for t in range(unit.size[0] * unit.size[1])
+            if unit.pattern >> t & 1
+        ]
         return [declare(f"r{k}", unit.output, " + ".join(taps))]
     assert isinstance(unit, Adder)
     lines = []

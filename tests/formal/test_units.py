@@ -39,7 +39,7 @@ def units_of(graph: AdderGraph) -> dict[str, SharedUnit]:
         return range_shape(*graph.operand_range(abs(operand)))
 
     units: list[SharedUnit] = [
-        KernelUnit(size=kernel.size, pattern=kernel.pattern, input_bits=graph.input_bits)
+        KernelUnit(size=kernel.size, pattern=kernel.pattern, input_bits=graph.input_bits, inverted=kernel.inverted)
         for kernel in graph.kernels
         if kernel.size != (3, 3) and kernel.pattern.bit_count() <= 16
     ]
@@ -119,12 +119,19 @@ def test_every_emitted_3x3_kernel_is_proven(every_kernel, formal, tmp_path):
 
 @pytest.fixture(scope="module")
 def some_kernels(formal):
-    """Kernels of every number of taps, and the largest popcounts within quick reach."""
+    """Kernels of every number of taps, complements among them, and the largest popcounts within quick reach."""
     rng = np.random.default_rng(9)
     patterns = [
         p for ones in range(1, 10) for p in rng.permutation([p for p in range(512) if p.bit_count() == ones])[:4]
     ]
     units = [KernelUnit(size=(3, 3), pattern=int(pattern), input_bits=1) for pattern in patterns]
+    units += [
+        KernelUnit(size=(3, 3), pattern=int(p), input_bits=1, inverted=int(p) & int(rng.integers(1, 512)))
+        for p in patterns
+    ]
+    for taps, complements in ((1, 1), (2, 1), (3, 3), (7, 4), (10, 1), (12, 7), (15, 9)):
+        every = (1 << taps) - 1
+        units.append(KernelUnit(size=(1, taps), pattern=every, input_bits=1, inverted=every >> complements ^ every))
     units += [KernelUnit(size=(4, 4), pattern=p, input_bits=1) for p in (0xFFFF, 0xBEEF, 0x8421)]
     return formal.emit_bank([*units, KernelUnit(size=(5, 5), pattern=0x0E5F3B6, input_bits=1)])
 
@@ -190,11 +197,17 @@ class OneTapShort(KernelUnit):
         return super().expression(window & 0b111_101_111)
 
 
+class OneTapTurned(KernelUnit):
+    def expression(self, window):
+        return super().expression(window ^ 0b000_010_000)
+
+
 ADDER = {"a": unsigned(7), "b": unsigned(6), "o": unsigned(8), "shift": 0, "subtract": False}
 PLANTED = [
     NoCarry(**ADDER),
     WrongAtOnce(**ADDER),
     OneTapShort(size=(3, 3), pattern=0x1FF, input_bits=1),
+    OneTapTurned(size=(3, 3), pattern=0x1FF, input_bits=1, inverted=0x1F0),
 ]
 
 

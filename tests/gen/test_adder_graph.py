@@ -96,6 +96,15 @@ def test_the_same_adder_is_made_once():
     assert apart.add(1, 2) != apart.add(1, 2)
 
 
+def test_popcounts_of_as_many_inputs_and_complements_are_alike():
+    builder = GraphBuilder(5, 1)
+    first, second = builder.popcount([1, -2, 3, -4]), builder.popcount([-1, -3, 4, 5])
+    graph = builder.build([first, second], [2, 2])
+    assert [kernel.taps for kernel in graph.kernels] == [(1, 3, -2, -4), (4, 5, -1, -3)]
+    assert {(kernel.pattern, kernel.inverted) for kernel in graph.kernels} == {(0b1111, 0b1100)}
+    certify(graph, np.array([[1, -1], [-1, 0], [1, -1], [-1, 1], [0, 1]], np.int8), "layer")
+
+
 def test_counts():
     graph = AdderGraph(
         inputs=9,

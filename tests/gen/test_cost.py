@@ -65,6 +65,17 @@ def test_narrow_adders_are_gates_as_in_hardware(family):
     assert graph_parts(one_adder(max(widest + 1, 4 if family == "ecp5" else 0)), family).chain_carries > 0
 
 
+def test_narrow_signed_operands_are_no_gates_as_in_hardware():
+    def added(low: int) -> cost.Parts:
+        """A two-bit sum that can reach ``low``, and a bit."""
+        builder = GraphBuilder(3, 1)
+        first = builder.subtract(1, 2) if low < 0 else builder.add(1, 2)
+        return graph_parts(builder.build([builder.add(first, 3, bounds=(low, 4))], [0]), "ice40")
+
+    assert added(0).chain_carries == 0
+    assert added(-1).chain_carries > 0
+
+
 def test_inversions_in_front_of_chains_are_counted_once():
     assert graph_parts(one_adder(8), "ecp5").inverter_luts == 0
     assert graph_parts(one_adder(8, invert=True), "ecp5").inverter_luts == 8
@@ -74,6 +85,15 @@ def test_inversions_in_front_of_chains_are_counted_once():
     builder = GraphBuilder(3, 8)
     twice = builder.build([builder.add(1, -3), builder.add(2, -3)], [0, 0])
     assert graph_parts(twice, "ice40").inverter_luts == 8
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_popcounts_take_complements(family):
+    def counted(sign: int) -> cost.Parts:
+        builder = GraphBuilder(9, 1)
+        return graph_parts(builder.build([builder.popcount([1, 2, *(sign * k for k in range(3, 10))])], [0]), family)
+
+    assert counted(-1) == counted(1)
 
 
 @pytest.mark.parametrize("taps", [2, 3, 9, 25])

@@ -14,10 +14,9 @@ from xnorweave.sim.vectors import first_mismatch, input_words
 
 
 @pytest.fixture(autouse=True)
-def free_running(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every third network, pipelines of any size run free behind credits, as only large ones do otherwise."""
-    if hasattr(request.node, "callspec") and request.node.callspec.params["seed"] % 3 == 0:
-        monkeypatch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 0)
+def small_pipelines_run_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pipelines of any size run free behind credits where the plan lets them, as only large ones do otherwise."""
+    monkeypatch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 0)
 
 
 def mismatches(network: Network, core: Core, frames: np.ndarray, **stimulus) -> list[str]:
@@ -37,6 +36,7 @@ def lowered(network: Network, seed: int) -> Core | None:
             interval_cycles=int(plan_rng.choice([1, 20, 100, 400])),
             levels_per_register=int(plan_rng.integers(1, 5)),
             spatial=random_spatial(plan_rng, network),
+            free_running=seed % 3 == 0,
         )
         return lower(network, strategy=str(plan_rng.choice(STRATEGIES)), plan=plan)
     except UnsupportedError:
@@ -61,7 +61,8 @@ def test_the_planned_interval_is_kept(seed):
     network = random_network(rng)
     try:
         target = int(rng.choice([1, 20, 100])) if seed % 2 else None
-        plan = make_plan(network, interval_cycles=target, spatial=random_spatial(rng, network))
+        spatial = random_spatial(rng, network)
+        plan = make_plan(network, interval_cycles=target, spatial=spatial, free_running=seed % 3 == 0)
         core = lower(network, plan=plan)
     except UnsupportedError:
         pytest.skip("this draw needs hardware that is not there")
@@ -103,6 +104,17 @@ def test_a_reset_at_any_time_leaves_nothing_behind(seed):
     assert result.resets == len(resets)
     want = golden.run(network, frames, keep_layers=True).layers[core.taps[-1].layer]
     assert first_mismatch(core.taps[-1], result.outputs, want) is None
+
+
+def test_pipelines_run_free_only_by_plan_and_only_large_ones(monkeypatch):
+    network = random_network(np.random.default_rng(3))
+    stopping, running = make_plan(network), make_plan(network, free_running=True)
+    enabled = lower(network, plan=stopping).latencies
+    assert enabled
+    # Credits and the FIFO take three cycles.
+    assert lower(network, plan=running).latencies == {name: cycles + 3 for name, cycles in enabled.items()}
+    monkeypatch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 10**6)
+    assert lower(network, plan=running).latencies == enabled
 
 
 def test_a_plan_of_another_network_is_refused():

@@ -11,7 +11,8 @@ from xnorweave.adder_graph import AdderGraph, GraphBuilder
 from xnorweave.boards.catalogue import boards
 from xnorweave.commands.hardware import board_levels
 from xnorweave.errors import DoesNotFitError, UnsupportedError
-from xnorweave.hw.adder_graph import asap_segments, check_segments, operations, range_shape
+from xnorweave.hw.adder_graph import operations, range_shape
+from xnorweave.hw.segments import asap_segments, check_segments
 from xnorweave.hw.shared_module import ModuleLibrary
 from xnorweave.lower import graph_unit, lower
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold

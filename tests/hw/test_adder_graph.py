@@ -55,6 +55,23 @@ def test_kernel_units_of_other_sizes_and_of_words(rng):
         assert np.array_equal(got[:, 0], values @ mask)
 
 
+def test_kernel_units_with_complements(rng):
+    for size in [(1, 1), (2, 3), (3, 3), (1, 20)]:
+        taps = size[0] * size[1]
+        pattern = (1 << taps) - 1 if size[0] < 3 else 0x1B7
+        inverted = pattern & int(rng.integers(1, 1 << taps))
+        unit = KernelUnit(size=size, pattern=pattern, input_bits=1, inverted=inverted)
+        windows = [0, (1 << taps) - 1, *(int(w) for w in rng.integers(0, 1 << taps, 50))]
+        got = evaluate([unit], {"window": Signal(taps)}, [{"window": w} for w in windows])
+        assert got[:, 0].tolist() == [((w ^ inverted) & pattern).bit_count() for w in windows]
+
+
+@pytest.mark.parametrize(("pattern", "inverted", "bits"), [(0x0F, 0x10, 1), (0x0F, 0x01, 2), (0x0F, -1, 1)])
+def test_kernel_unit_refuses_complements_of_words_and_of_what_does_not_count(pattern, inverted, bits):
+    with pytest.raises(ValueError, match=f"of {bits} bits cannot be inverted, with 0xf selected"):
+        KernelUnit(size=(3, 3), pattern=pattern, input_bits=bits, inverted=inverted)
+
+
 @pytest.mark.parametrize("pattern", [0, 1 << 9, -1])
 def test_kernel_unit_refuses_patterns_off_the_window(pattern):
     with pytest.raises(ValueError, match="does not select from 9 taps"):
@@ -78,6 +95,7 @@ def test_module_names_tell_units_apart():
         Adder(a=unsigned(3), b=unsigned(2), o=unsigned(4), shift=0, subtract=False).module_name: "add_u3_u2_u4",
         Adder(a=unsigned(3), b=unsigned(2), o=signed(4), shift=1, subtract=True).module_name: "sub_u3x2_u2_s4",
         KernelUnit(size=(3, 3), pattern=0x1A3, input_bits=1).module_name: "kernel_3x3_u1_1a3",
+        KernelUnit(size=(1, 7), pattern=0x7F, input_bits=1, inverted=0x60).module_name: "kernel_1x7_u1_7f_not_60",
     }
     assert list(names) == list(names.values())
 

@@ -8,12 +8,18 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from xnorweave.boards.mapping import synthesize_core
 from xnorweave.design import Design
+from xnorweave.emit import emit
 from xnorweave.errors import MismatchError, ToolchainError
+from xnorweave.network import Dense, InputSpec, Network, Threshold
+from xnorweave.passes.plan import make_plan
+from xnorweave.sim import golden
 from xnorweave.sim import netlist as netlist_module
 from xnorweave.sim.amaranth_bench import run_amaranth
 from xnorweave.sim.bench import Stimulus
 from xnorweave.sim.netlist import cell_models, simulate_netlist
+from xnorweave.sim.vectors import first_mismatch, input_words
 from xnorweave.yosys import run_yosys
 
 # name: (width, depth, whether it is written)
@@ -95,6 +101,24 @@ def expected(mapped, frames):
     return run_amaranth(core, Stimulus(frames=frames, idle=0.2, stall=0.2), output_words=8).outputs
 
 
+@pytest.fixture(scope="module")
+def free_running_layer(tmp_path_factory):
+    """A layer that takes a vector each cycle, its design, its netlist whose only memory is the FIFO, and a folder."""
+    rng = np.random.default_rng(4)
+    weights = rng.choice(np.array([-1, 1], np.int8), (9, 20))
+    layers = (Dense(name="fc", weights=weights), Threshold(name="sign", thresholds=2 * rng.integers(-2, 3, 9)))
+    network = Network(name="free", input=InputSpec(kind="bits", shape=(20, 1, 1)), layers=layers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 0)
+        plan = make_plan(network, levels_per_register=1, spatial=frozenset({"fc"}), free_running=True)
+        design = emit(network, strategy="units", plan=plan)
+    folder = tmp_path_factory.mktemp("free")
+    core = synthesize_core(design, "ecp5", folder)
+    assert core.cells.lut_rams > 0
+    assert core.cells.block_rams == 0
+    return network, design, core.netlist.read_text(), folder
+
+
 DESIGN = Design(verilog="", input_bits=14, output_bits=20, input_words=8, output_words=8, taps=())
 
 
@@ -111,6 +135,19 @@ def test_netlist_gives_the_component_s_words(mapped, frames, expected, need, sim
     pattern = Stimulus(frames=frames, idle=0.2, stall=0.2)
     result = simulate_netlist(DESIGN, netlist, family, pattern, simulator=simulator, folder=tmp_path)
     assert result.outputs == expected
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3, 0.85])
+def test_a_free_running_pipeline_equals_golden(stall, free_running_layer, rng, need):
+    need("verilator")
+    network, design, netlist, folder = free_running_layer
+    # More frames than there are credits: where the receiver stalls, the pipeline is full and stays so.
+    frames = rng.integers(0, 2, (120, 20, 1, 1)).astype(np.uint8)
+    pattern = Stimulus(frames=input_words(network, frames), stall=stall, seed=3)
+    result = simulate_netlist(design, netlist, "ecp5", pattern, folder=folder)
+    want = golden.run(network, frames, keep_layers=True).layers
+    tap = design.taps[-1]
+    assert first_mismatch(tap, result.outputs, want[tap.layer]) is None
 
 
 def test_a_changed_cell_is_found(mapped, frames, expected, need):
