@@ -67,6 +67,12 @@ Force = Annotated[bool, typer.Option("--force", help="Replace DIR even if it is 
 Sharing = Annotated[
     Strategy, typer.Option("--strategy", help="How results are shared; auto: the fewest estimated LUTs in each layer.")
 ]
+GenericSharing = Annotated[
+    Strategy,
+    typer.Option(
+        "--strategy", help="How results are shared; auto: the fewest estimated LUTs in each layer, those of iCE40."
+    ),
+]
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="D.npz", help="Images x and labels y; default: those shipped.")
 ]
@@ -126,7 +132,7 @@ def share(
 
 @app.command()
 def generate(
-    net: Net, output: Output, strategy: Sharing = Strategy.auto, force: Force = False, json: Json = False
+    net: Net, output: Output, strategy: GenericSharing = Strategy.auto, force: Force = False, json: Json = False
 ) -> Outcome:
     """Write the Verilog of a network's core."""
 
@@ -143,7 +149,7 @@ def simulate(
     simulator: Annotated[Simulator, typer.Option("--simulator", help="What runs the design.")] = Simulator.golden,
     data: Data = None,
     images: Images = None,
-    strategy: Sharing = Strategy.auto,
+    strategy: GenericSharing = Strategy.auto,
     taps: Annotated[bool, typer.Option("--taps", help="Compare every layer, and name the first that differs.")] = False,
     idle: Share = 0.0,
     stall: Share = 0.0,

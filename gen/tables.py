@@ -110,16 +110,21 @@ def _sharing(part: _Row) -> Group:
     table = _table("layer", "unit", *_FORMS.values(), left=2)
     for row in [*part.get("layers", []), {"name": "total"} | part.get("totals", {})]:
         total = "inputs" not in row
-        label = row["name"] if total else f"{row['name']} {row['inputs']}x{row['outputs']}"
+        labels = iter(["total"] if total else _layer_labels(row))
         for unit, name in (_UNITS | (_PER_FRAME if total else {})).items():
             whole, control = row.get(f"{unit}_unshared"), row.get("random", {})
             if not whole:
-                continue  # dense layers evaluate no kernels
+                continue  # a dense layer has no kernels
             drawn = control.get(f"{unit}_unshared")
             cells = [_share(row.get(f"{unit}_{form}"), whole, control.get(f"{unit}_{form}"), drawn) for form in shared]
-            table.add_row(Text(label), name, _cell(whole), *cells, style="bold" if total else None)
-            label = ""
+            table.add_row(Text(next(labels, "")), name, _cell(whole), *cells, style="bold" if total else None)
     return Group(table, Text(_sharing_caption(part), style="dim"))
+
+
+def _layer_labels(row: _Row) -> list[str]:
+    """What to say of a layer, line by line."""
+    labels = [f"{row['name']} {row['inputs']}x{row['outputs']}", row.get("strategy", "")]
+    return [*labels, "folded"] if row.get("engine") == "folded" else labels
 
 
 def _sharing_caption(part: _Row) -> str:
@@ -129,10 +134,11 @@ def _sharing_caption(part: _Row) -> str:
             f"LUTs: estimated {part['family']} places for the sums and one comparison an output, within "
             f"{part['luts_estimate_error_percent']} % of synthesis on layers measured."
         )
-    chosen = {row["strategy"] for row in part.get("layers", []) if "strategy" in row}
     if "random" in part.get("totals", {}):
         said.append("Behind each number its percentage of the naive form, and after | that of random weights.")
-    return " ".join([*said, *([f"Chosen: {', '.join(sorted(chosen))}."] if chosen else [])])
+    if any("strategy" in row for row in part.get("layers", [])):
+        said.append("Below a layer's name the strategy chosen.")
+    return " ".join([*said, *part.get("notes", [])])
 
 
 def _share(value: int | None, whole: int, drawn: int | None, drawn_whole: int | None) -> Text:
@@ -142,11 +148,25 @@ def _share(value: int | None, whole: int, drawn: int | None, drawn_whole: int | 
     return Text(f"{value:,} {100 * value / whole:.0f}{random}")
 
 
+_PLAN_COLUMNS = {
+    "name": "layer",
+    "engine": "engine",
+    "pe": "PE",
+    "simd": "SIMD",
+    "interval_cycles": "interval",
+    "latency_cycles": "latency",
+    "luts_estimated": "LUTs est.",
+    "block_ram_bits": "RAM bits",
+}
+
+
 def _plan(part: _Row) -> Group:
-    table = _table("layer", "engine", "PE", "SIMD", "interval", "LUTs est.", "RAM bits", left=2)
-    names = ("name", "engine", "pe", "simd", "interval_cycles", "luts_estimated", "block_ram_bits")
-    for layer in part.get("layers", []):
-        table.add_row(*(_cell(layer.get(name)) for name in names))
+    """Layers, with the columns that any of them has; latencies are known once sums are shared."""
+    layers = part.get("layers", [])
+    columns = {name: title for name, title in _PLAN_COLUMNS.items() if any(name in layer for layer in layers)}
+    table = _table(*columns.values(), left=2)
+    for layer in layers:
+        table.add_row(*(_cell(layer.get(name)) for name in columns))
     return Group(_facts({name: value for name, value in part.items() if name != "layers"}), table)
 
 

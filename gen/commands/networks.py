@@ -13,6 +13,7 @@ from xnorweave.cost import ERROR_PERCENT, CostFamily
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Network, Threshold
 from xnorweave.network_file import save_network
+from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import FORMS, STRATEGIES, Form, LayerSharing, StrategyChoice, share_network
 
 __all__ = ["import_", "inspect", "known_strategy", "share", "share_for_build", "sharing_part"]
@@ -93,7 +94,8 @@ def share(network: Network, strategy: str, stages: Stages, *, family: CostFamily
         workers=os.cpu_count() or 1,
         progress=lambda done, total: stages.advance(1000 * done // total),
     )
-    return head(network) | {"strategy": strategy, "sharing": sharing_part(rows, family)}
+    folded = {layer.name for layer in make_plan(network).layers if layer.engine == "folded"}
+    return head(network) | {"strategy": strategy, "sharing": sharing_part(rows, family, folded=folded)}
 
 
 def share_for_build(
@@ -148,32 +150,78 @@ def known_strategy(strategy: str) -> StrategyChoice:
     return cast(StrategyChoice, strategy)
 
 
-def sharing_part(rows: list[LayerSharing], family: CostFamily) -> dict[str, Any]:
-    """``sharing`` of a report: layers, their totals and, where it was counted, both of random weights."""
-    part: dict[str, Any] = {
+def sharing_part(rows: list[LayerSharing], family: CostFamily, *, folded: Collection[str] = ()) -> dict[str, Any]:
+    """``sharing`` of a report: layers, their totals and, where it was counted, both of random weights.
+
+    What has no meaning in a layer, such as kernel evaluations of a dense one, is left out there. Totals of a unit are
+    of the layers where every form has it, so that they compare; ``notes`` say so where that leaves any layer out.
+
+    Parameters
+    ----------
+    rows : list of LayerSharing
+        What was counted.
+    family : {"ice40", "ecp5"}
+        Whose cells were estimated.
+    folded : collection of str
+        Layers that are counted though builds do not wire them.
+    """
+    layers = [_sharing_row(row, "folded" if row.name in folded else "spatial") for row in rows]
+    controls = [row["random"] for row in layers if "random" in row]
+    return {
         "family": family,
         "luts_estimate_error_percent": ERROR_PERCENT[family],
-        "layers": [_sharing_row(row) for row in rows],
+        "layers": layers,
+        "totals": _totals(layers) | ({"random": _totals(controls)} if controls else {}),
+        "notes": _notes(layers),
     }
-    part["totals"] = _totals(part["layers"])
-    controls = [row["random"] for row in part["layers"] if "random" in row]
-    return part | ({"totals": part["totals"] | {"random": _totals(controls)}} if controls else {})
 
 
-_NOT_COUNTED = ("name", "inputs", "outputs", "pixels", "strategy", "random")
+_UNITS = ("kernel_evaluations", "additions", "adder_bits", "luts")
+_NOT_COUNTED = ("name", "inputs", "outputs", "pixels", "engine", "strategy", "random")
 
 
 def _totals(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    counted = [name for name in (layers[0] if layers else {}) if name not in _NOT_COUNTED]
-    return {name: round(sum(layer[name] for layer in layers), 6) for name in counted}
+    counted = dict.fromkeys(name for layer in layers for name in layer if name not in _NOT_COUNTED)
+    compared = {unit: _compared(layers, unit) for unit in _UNITS}
+    return {name: round(sum(layer[name] for layer in compared.get(_unit_of(name), layers)), 6) for name in counted}
 
 
-def _sharing_row(row: LayerSharing) -> dict[str, Any]:
+def _unit_of(name: str) -> str:
+    return next((unit for unit in _UNITS if name.startswith(f"{unit}_")), "")
+
+
+def _compared(layers: list[dict[str, Any]], unit: str) -> list[dict[str, Any]]:
+    """Layers where every form that has the unit in any layer has it."""
+    having = [{name for name in layer if _unit_of(name) == unit} for layer in layers]
+    return [layer for layer, names in zip(layers, having, strict=True) if names == set[str]().union(*having)]
+
+
+def _notes(layers: list[dict[str, Any]]) -> list[str]:
+    """What a reader of the totals has to know."""
+    notes = []
+    for unit in _UNITS:
+        compared, having = _compared(layers, unit), [row for row in layers if any(_unit_of(n) == unit for n in row)]
+        if left_out := [row for row in having if row not in compared]:
+            notes.append(
+                f"Totals of {unit.replace('_', ' ')} are of {_named(compared)} alone: in {_named(left_out)} not every "
+                "form compared has any."
+            )
+    if folded := [row for row in layers if row["engine"] == "folded"]:
+        notes.append(f"Builds fold {_named(folded)} instead of wiring such sums: counted here and in the totals.")
+    return notes
+
+
+def _named(layers: list[dict[str, Any]]) -> str:
+    return ", ".join(layer["name"] for layer in layers)
+
+
+def _sharing_row(row: LayerSharing, engine: str) -> dict[str, Any]:
     cells: dict[str, Any] = {
         "name": row.name,
         "inputs": row.inputs,
         "outputs": row.outputs,
         "pixels": row.pixels,
+        "engine": engine,
         "strategy": row.strategy,
     }
     return cells | _counts(row) | ({"random": _counts(row.control)} if row.control else {})

@@ -49,6 +49,27 @@ def _best_row(bits, weight, token):
 
 
 @njit(cache=True, nogil=True)
+def _queue_row(bits, weight, head, following, partner, token):
+    """Find a token's best partner, and put the token where its turn is."""
+    count, partner[token] = _best_row(bits, weight, token)
+    if partner[token] >= 0:
+        _push(head, following, count, token)
+
+
+@njit(cache=True, nogil=True)
+def _join_rows(bits, weight, token, other, new):
+    """Let ``new`` take over the outputs that two tokens have in common."""
+    for word in range(bits.shape[1]):
+        both = bits[token, word] & bits[other, word]
+        bits[new, word] = both
+        bits[token, word] ^= both
+        bits[other, word] ^= both
+        weight[new] += _popcount(both)  # pyright: ignore[reportCallIssue]
+    weight[token] -= weight[new]
+    weight[other] -= weight[new]
+
+
+@njit(cache=True, nogil=True)
 def merge_rows(bits, rows):
     """Share pairs of tokens that several outputs add up.
 
@@ -72,12 +93,9 @@ def merge_rows(bits, rows):
     head, following = np.full(64 * words + 1, -1, np.int64), np.full(capacity, -1, np.int64)
     partner = np.full(capacity, -1, np.int64)
     lhs, rhs = np.zeros(capacity - rows, np.int64), np.zeros(capacity - rows, np.int64)
-    top = 64 * words
     for token in range(rows):
-        count, partner[token] = _best_row(bits, weight, token)
-        if partner[token] >= 0:
-            _push(head, following, count, token)
-    tokens, current = rows, top
+        _queue_row(bits, weight, head, following, partner, token)
+    tokens, current = rows, 64 * words
     while current >= 2:
         token = head[current]
         if token < 0:
@@ -85,27 +103,14 @@ def merge_rows(bits, rows):
             continue
         head[current] = following[token]
         if _common(bits, token, partner[token]) != current:
-            count, partner[token] = _best_row(bits, weight, token)
-            if partner[token] < 0:
-                continue
-            if count < current:
-                _push(head, following, count, token)
-                continue
-        other, new = partner[token], tokens
+            _queue_row(bits, weight, head, following, partner, token)
+            continue
+        new = tokens
+        lhs[new - rows], rhs[new - rows] = token, partner[token]
+        _join_rows(bits, weight, token, partner[token], new)
         tokens += 1
-        lhs[new - rows], rhs[new - rows] = token, other
-        for word in range(words):
-            both = bits[token, word] & bits[other, word]
-            bits[new, word] = both
-            bits[token, word] ^= both
-            bits[other, word] ^= both
-        weight[token] -= current
-        weight[other] -= current
-        weight[new] = current
-        for changed in (token, new):
-            count, partner[changed] = _best_row(bits, weight, changed)
-            if partner[changed] >= 0:
-                _push(head, following, count, changed)
+        _queue_row(bits, weight, head, following, partner, token)
+        _queue_row(bits, weight, head, following, partner, new)
     return lhs[: tokens - rows], rhs[: tokens - rows]
 
 
@@ -250,6 +255,28 @@ def _index(codes, rows, classes):
 
 
 @njit(cache=True, nogil=True)
+def _join_members(codes, index, token, other, sign, new):
+    """Let ``new`` take the place of two tokens in the classes that both are in with these signs."""
+    first, size, member = index
+    for block in range(codes.shape[1]):
+        code = codes[token, block]
+        if code != 0 and code == sign * codes[other, block]:
+            codes[new, block] = code
+            codes[token, block] = codes[other, block] = 0
+            _replace(first, size, member, abs(code), token, other, new)
+
+
+@njit(cache=True, nogil=True)
+def _queue_member(codes, index, scratch, queue, found, token):
+    """Find a token's best partner and sign, and put the token where its turn is."""
+    (first, size, member), (same, opposite) = index, scratch
+    (head, following), (partner, sign) = queue, found
+    count, partner[token], sign[token] = _best_member(codes, first, size, member, token, same, opposite)
+    if partner[token] >= 0:
+        _push(head, following, count, token)
+
+
+@njit(cache=True, nogil=True)
 def merge_classes(codes, rows, classes):
     """Share signed pairs of tokens that are in one class in several blocks.
 
@@ -267,16 +294,15 @@ def merge_classes(codes, rows, classes):
         Token ``rows + k`` is ``lhs[k] + sign[k] * rhs[k]``.
     """
     capacity, blocks = codes.shape
-    first, size, member = _index(codes, rows, classes)
-    same, opposite = np.zeros(capacity, np.int32), np.zeros(capacity, np.int32)
+    index = _index(codes, rows, classes)
+    scratch = np.zeros(capacity, np.int32), np.zeros(capacity, np.int32)
     head, following = np.full(blocks + 1, -1, np.int64), np.full(capacity, -1, np.int64)
     partner, signs = np.full(capacity, -1, np.int64), np.ones(capacity, np.int64)
+    queue, found = (head, following), (partner, signs)
     lhs, rhs = np.zeros(capacity - rows, np.int64), np.zeros(capacity - rows, np.int64)
     sign = np.ones(capacity - rows, np.int64)
     for token in range(rows):
-        count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite)
-        if partner[token] >= 0:
-            _push(head, following, count, token)
+        _queue_member(codes, index, scratch, queue, found, token)
     tokens, current = rows, blocks
     while current >= 2:
         token = head[current]
@@ -286,24 +312,13 @@ def merge_classes(codes, rows, classes):
         head[current] = following[token]
         alike, unlike = _agreement(codes, token, partner[token])
         if (alike if signs[token] > 0 else unlike) != current:
-            count, partner[token], signs[token] = _best_member(codes, first, size, member, token, same, opposite)
-            if partner[token] < 0:
-                continue
-            if count < current:
-                _push(head, following, count, token)
-                continue
-        other, new = partner[token], tokens
+            _queue_member(codes, index, scratch, queue, found, token)
+            continue
+        new = tokens
+        lhs[new - rows], rhs[new - rows], sign[new - rows] = token, partner[token], signs[token]
+        _join_members(codes, index, token, partner[token], signs[token], new)
         tokens += 1
-        lhs[new - rows], rhs[new - rows], sign[new - rows] = token, other, signs[token]
-        for block in range(blocks):
-            code = codes[token, block]
-            if code != 0 and code == signs[token] * codes[other, block]:
-                codes[new, block] = code
-                codes[token, block] = codes[other, block] = 0
-                _replace(first, size, member, abs(code), token, other, new)
-        for changed in (token, new):
-            count, partner[changed], signs[changed] = _best_member(codes, first, size, member, changed, same, opposite)
-            if partner[changed] >= 0:
-                _push(head, following, count, changed)
+        _queue_member(codes, index, scratch, queue, found, token)
+        _queue_member(codes, index, scratch, queue, found, new)
     made = tokens - rows
     return lhs[:made], rhs[:made], sign[:made]

@@ -15,7 +15,7 @@ graph
     `xnorweave.passes.cse`.
 units
     The same for the fewest LUTs: inputs that several filters need together are one popcount unit, and the units'
-    sums are shared. For pixels it is ``graph``.
+    sums are shared. For pixels it is ``graph``, which is then built once.
 
 A dense layer has no 2-D kernels: with ``kernel``, each output is one tree of the inputs under its rarer sign, and only
 the sum of all inputs is shared.
@@ -25,10 +25,9 @@ the sum of all inputs is shared.
 inversion, which nothing is built with.
 """
 
-import multiprocessing
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -41,6 +40,7 @@ from xnorweave.network import Network
 from xnorweave.passes.cse import UNIT_LEVELS, share_sums
 from xnorweave.passes.kernels import KernelCounts, count_kernels, share_kernels, unshared
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
+from xnorweave.passes.workers import in_processes
 
 __all__ = [
     "FORMS",
@@ -61,7 +61,6 @@ Form = Literal["none", "repeated", "kernel", "graph", "units"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 _Wired = ConvStage | DenseStage
-_Task = tuple[_Wired, Form, CostFamily, int, bool]
 # Starting processes takes longer than sharing fewer weights than this.
 _WEIGHTS_WORTH_PROCESSES = 1 << 18
 
@@ -79,9 +78,9 @@ class FormCounts:
     luts : int
         Estimated places for LUTs, comparisons with constant thresholds included; see `xnorweave.cost.Cells`.
     seconds : float
-        Time to build and certify the graph.
-    units : int
-        Kernel units.
+        Time to build and certify the graph; 0 where another form has the same one.
+    units : int, optional
+        Popcount units, of the form ``units``.
     graph : AdderGraph, optional
         Where asked for; of the form ``none`` never.
     """
@@ -90,7 +89,7 @@ class FormCounts:
     adder_bits: int
     luts: int
     seconds: float
-    units: int
+    units: int | None = None
     graph: AdderGraph | None = None
 
 
@@ -153,17 +152,33 @@ class LayerSharing:
         A kernel evaluation is the sum over one 2-D kernel's window of one input channel. ``none``: every kernel of
         every filter. ``repeated``: the distinct kernels of each channel. ``kernel``: of a kernel and its inverse only
         one; the other is the window's sum minus it. ``units``: its popcount units, whose inputs are of any channel. The
-        form ``graph`` has none: no adder in it stands for a kernel. A dense layer has no 2-D kernels, so none are
-        evaluated there.
+        form ``graph`` has none, since no adder in it stands for a kernel; so over pixels ``units`` has none either. A
+        dense layer has no 2-D kernels: no form has any there.
         """
         counts = self.counts
-        evaluations: dict[Form, int] = {
+        if not counts.kernels:
+            return {}
+        evaluations: dict[Form, int | None] = {
             "none": counts.kernels,
             "repeated": counts.distinct,
             "kernel": counts.distinct_mod_inverse,
-            "units": self.forms["units"].units if "units" in self.forms and counts.kernels else 0,
+            "units": self.forms["units"].units if "units" in self.forms else None,
         }
-        return {form: number for form, number in evaluations.items() if form in self.forms}
+        return {form: number for form, number in evaluations.items() if form in self.forms and number is not None}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Task:
+    """One graph to build and count."""
+
+    stage: _Wired
+    form: Form
+    family: CostFamily
+    unit_levels: int
+    keep: bool
+
+    def __str__(self) -> str:
+        return f"{self.stage.name} ({self.form})"
 
 
 def share_layer(
@@ -185,19 +200,32 @@ def share_layer(
     Raises
     ------
     UnsupportedError
-        For an unknown strategy.
+        For an unknown strategy, or ``unit_levels`` below 1.
     CertificateError
         Where the graph is not the layer: a defect of this program, and nothing is emitted.
     """
+    _check_unit_levels(stage.name, unit_levels)
     if strategy == "auto":
-        forms: dict[Form, FormCounts] = {
-            form: _count_form(stage, form, family, unit_levels, keep=True) for form in STRATEGIES
-        }
-        chosen = least_places({form: counts.luts for form, counts in forms.items()})
-        return forms[chosen].graph or _build(stage, chosen, unit_levels)
+        counting = _Counting(forms=STRATEGIES, strategy=strategy, family=family, unit_levels=unit_levels, keep=True)
+        graph = counting.row(stage, {task.form: _count(task) for task in counting.tasks(stage)}).graph
+        assert graph is not None, "a kept graph is there"
+        return graph
     if strategy not in STRATEGIES:
         raise UnsupportedError(f"strategy {strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
     return _build(stage, strategy, unit_levels)
+
+
+def _check_unit_levels(place: str, unit_levels: int) -> None:
+    if unit_levels < 1:
+        raise UnsupportedError(
+            f"{place}: unit_levels={unit_levels!r} leaves a popcount unit no LUT; give at least 1, "
+            f"or leave it out for {UNIT_LEVELS}"
+        )
+
+
+def _built_as(stage: _Wired, form: Form) -> Form:
+    """The form whose graph this one has: over pixels, ``units`` has that of ``graph``."""
+    return "graph" if form == "units" and stage.encoding.bits > 1 else form
 
 
 def _build(stage: _Wired, form: Form, unit_levels: int) -> AdderGraph:
@@ -235,23 +263,69 @@ def _random_control(stage: _Wired) -> _Wired:
     return replace(stage, weights=weights)
 
 
-def _count_form(stage: _Wired, form: Form, family: CostFamily, unit_levels: int, keep: bool) -> FormCounts:
+def _count(task: _Task) -> FormCounts:
     start = time.perf_counter()
+    stage, form = task.stage, task.form
     if form == "none":
         # Unshared filters have trees of one shape whatever their signs: one is built for all.
-        graph, copies = _build(_first_filter(stage), form, unit_levels), len(stage.weights)
-        luts = tree_parts(graph, stage.matrix, family).cells(family).places
+        graph, copies = _build(_first_filter(stage), form, task.unit_levels), len(stage.weights)
+        luts = tree_parts(graph, stage.matrix, task.family).cells(task.family).places
     else:
-        graph, copies = _build(stage, form, unit_levels), 1
-        luts = graph_cells(graph, family).places
+        graph, copies = _build(stage, form, task.unit_levels), 1
+        luts = graph_cells(graph, task.family).places
     return FormCounts(
         additions=copies * graph_additions(graph),
         adder_bits=copies * graph_adder_bits(graph),
         luts=luts,
         seconds=time.perf_counter() - start,
-        units=copies * len(graph.kernels),
-        graph=graph if keep and form != "none" else None,
+        units=len(graph.kernels) if form == "units" else None,
+        graph=graph if task.keep and form != "none" else None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counting:
+    """What to count of each layer; see `share_network`."""
+
+    forms: tuple[Form, ...]
+    strategy: StrategyChoice
+    family: CostFamily
+    unit_levels: int
+    keep: bool
+
+    def tasks(self, stage: _Wired) -> list[_Task]:
+        """A layer's graphs to build, each once."""
+        choices: tuple[Form, ...] = STRATEGIES if self.strategy == "auto" else (self.strategy,)
+        kept = {_built_as(stage, form) for form in choices} if self.keep else set[Form]()
+        built: dict[Form, None] = dict.fromkeys(_built_as(stage, form) for form in self.forms)
+        return [
+            _Task(stage=stage, form=form, family=self.family, unit_levels=self.unit_levels, keep=form in kept)
+            for form in built
+        ]
+
+    def row(self, stage: _Wired, counts: Mapping[Form, FormCounts]) -> LayerSharing:
+        """The layer, from what was counted of its `tasks`."""
+        chosen = self.strategy
+        if chosen == "auto":
+            chosen = least_places({form: counts[_built_as(stage, form)].luts for form in self.forms})
+        graph, built = None, _built_as(stage, chosen)
+        if self.keep:
+            graph = (counts[built].graph if built in counts else None) or _build(stage, built, self.unit_levels)
+        return LayerSharing(
+            name=stage.name,
+            inputs=len(stage.matrix),
+            outputs=len(stage.weights),
+            pixels=stage.output_shape[1] * stage.output_shape[2],
+            counts=count_kernels(stage.weights),
+            forms={form: self._form_counts(stage, form, counts) for form in self.forms},
+            strategy=chosen,
+            graph=graph,
+        )
+
+    def _form_counts(self, stage: _Wired, form: Form, counts: Mapping[Form, FormCounts]) -> FormCounts:
+        built = _built_as(stage, form)
+        again = built != form and built in self.forms
+        return replace(counts[built], graph=None, seconds=0.0 if again else counts[built].seconds)
 
 
 def share_network(
@@ -288,74 +362,43 @@ def share_network(
     keep : bool
         Keep the chosen strategy's graphs.
     workers : int
-        Processes to use where there is enough to do. A script that asks for more than one needs the usual guard
-        ``if __name__ == "__main__"``.
+        Most processes to use where there is enough to do; never more than CPUs that this process may run on, or
+        graphs to build. A script that asks for more than one needs the usual guard ``if __name__ == "__main__"``.
     progress : callable
         Called with how many graphs are counted, and of how many.
 
     Raises
     ------
+    UnsupportedError
+        For ``unit_levels`` below 1.
     CertificateError
         Where a graph is not its layer: a defect of this program.
+    WorkerError
+        Where a process was killed.
     """
+    _check_unit_levels(network.name, unit_levels)
     stages = [
         stage
         for stage in streamline(network)
         if isinstance(stage, (ConvStage, DenseStage)) and (layers is None or stage.name in layers)
     ]
-    wanted = (set(STRATEGIES) if strategy == "auto" else {strategy}) if keep else set[str]()
-    tasks: list[_Task] = [
-        (_random_control(stage) if drawn else stage, form, family, unit_levels, form in wanted and not drawn)
-        for stage in stages
-        for drawn in (False, True)[: 1 + control]
-        for form in forms
-    ]
-    counts: dict[int, FormCounts] = {}
-    for k, counted in _run(tasks, workers):
-        counts[k] = counted
-        progress(len(counts), len(tasks))
-    step = len(forms)
-    rows: list[LayerSharing] = []
-    for k in range(0, len(tasks), step):
-        drawn = control and k // step % 2 == 1
-        counted = dict(zip(forms, (counts[n] for n in range(k, k + step)), strict=True))
-        rows.append(_row(tasks[k][0], counted, strategy, unit_levels, keep and not drawn))
+    counting = _Counting(forms=tuple(forms), strategy=strategy, family=family, unit_levels=unit_levels, keep=keep)
+    subjects = [(counting, stage) for stage in stages]
+    if control:
+        subjects += [(replace(counting, keep=False), _random_control(stage)) for stage in stages]
+    tasks = [(k, task) for k, (counting, stage) in enumerate(subjects) for task in counting.tasks(stage)]
+    # Largest first, so that none is left over at the end.
+    tasks.sort(key=lambda job: (job[1].form == "graph", job[1].stage.weights.size), reverse=True)
+    enough = sum(task.stage.weights.size for _, task in tasks) >= _WEIGHTS_WORTH_PROCESSES
+    counts: list[dict[Form, FormCounts]] = [{} for _ in subjects]
+    jobs = [task for _, task in tasks]
+    with closing(in_processes(_count, jobs, workers=workers if enough else 1, name=str)) as results:
+        for done, (number, counted) in enumerate(results, 1):
+            k, task = tasks[number]
+            counts[k][task.form] = counted
+            progress(done, len(tasks))
+    rows = [counting.row(stage, found) for (counting, stage), found in zip(subjects, counts, strict=True)]
     if not control:
         return rows
-    return [replace(row, control=drawn) for row, drawn in zip(rows[::2], rows[1::2], strict=True)]
-
-
-def _row(
-    stage: _Wired, forms: dict[Form, FormCounts], strategy: StrategyChoice, unit_levels: int, keep: bool
-) -> LayerSharing:
-    chosen = strategy
-    if chosen == "auto":
-        chosen = least_places({form: counts.luts for form, counts in forms.items()})
-    graph = None
-    if keep:
-        graph = (forms[chosen].graph if chosen in forms else None) or _build(stage, chosen, unit_levels)
-    return LayerSharing(
-        name=stage.name,
-        inputs=len(stage.matrix),
-        outputs=len(stage.weights),
-        pixels=stage.output_shape[1] * stage.output_shape[2],
-        counts=count_kernels(stage.weights),
-        forms={form: replace(counts, graph=None) for form, counts in forms.items()},
-        strategy=chosen,
-        graph=graph,
-    )
-
-
-def _run(tasks: list[_Task], workers: int) -> Iterator[tuple[int, FormCounts]]:
-    """Count every task, and give number and counts of each when it is done."""
-    if workers < 2 or sum(task[0].weights.size for task in tasks) < _WEIGHTS_WORTH_PROCESSES:
-        yield from ((k, _count_form(*task)) for k, task in enumerate(tasks))
-        return
-    # A process forked from one that runs threads (a progress display) may hang: start it anew.
-    context = multiprocessing.get_context("spawn")
-    # Largest first, so that none is left over at the end.
-    order = sorted(range(len(tasks)), key=lambda k: (tasks[k][1] == "graph", tasks[k][0].weights.size), reverse=True)
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
-        futures = {pool.submit(_count_form, *tasks[k]): k for k in order}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    whole, drawn = rows[: len(stages)], rows[len(stages) :]
+    return [replace(row, control=random) for row, random in zip(whole, drawn, strict=True)]

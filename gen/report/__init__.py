@@ -13,6 +13,14 @@ from xnorweave.build_folder import REPORT_FORMAT
 __all__ = ["REPORT_FORMAT", "file_digests", "render_html", "verdict", "write_report"]
 
 _OWN_FILES = ("report.json", "report.html")
+_PLAN_COLUMNS = {
+    "pe": "PE",
+    "simd": "SIMD",
+    "interval_cycles": "Interval, cycles",
+    "latency_cycles": "Latency, cycles",
+    "luts_estimated": "LUTs, estimated",
+    "block_ram_bits": "Block RAM bits",
+}
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +87,7 @@ def render_html(report: dict[str, Any]) -> str:
     )
     environment.filters["count"] = lambda value: "\u2013" if value is None else f"{value:,}"
     environment.filters["size"] = _size
+    layers = (report.get("plan") or {}).get("layers", [])
     page = environment.get_template("report.html.j2")
     parts = ("network", "sharing", "plan", "simulation", "accuracy", "synthesis", "files")
     return page.render(
@@ -89,6 +98,7 @@ def render_html(report: dict[str, Any]) -> str:
         good=not (report.get("simulation") or {}).get("mismatches"),
         tiles=_tiles(report),
         usage=_usage(report.get("synthesis") or {}),
+        plan_columns={name: title for name, title in _PLAN_COLUMNS.items() if any(name in row for row in layers)},
     )
 
 

@@ -240,9 +240,15 @@ def test_share_gives_four_units_in_every_form_beside_random_weights(tmp_path: Pa
             for unit in ("additions", "adder_bits", "luts"):
                 numbers = [counted[f"{unit}_{form}"] for form in ("unshared", "repeated", "kernel", "graph")]
                 assert numbers == sorted(numbers, reverse=True)
-            assert counted["kernel_evaluations_unshared"] == counted["kernels"]
-            assert counted["kernel_evaluations_kernel"] == counted["kernels_distinct_mod_inverse"]
     conv, dense = sharing["layers"]
+    # Pixels have no popcount units, and a dense layer no kernels.
+    for counted in (conv, conv["random"], sharing["totals"], sharing["totals"]["random"]):
+        assert counted["kernel_evaluations_unshared"] == counted["kernels"]
+        assert counted["kernel_evaluations_kernel"] == counted["kernels_distinct_mod_inverse"]
+        assert not {"kernel_evaluations_units", "kernel_evaluations_graph"} & counted.keys()
+    assert not [name for name in (dense | dense["random"]) if name.startswith("kernel_evaluations")]
+    assert [row["engine"] for row in sharing["layers"]] == ["spatial", "folded"]
+    assert sharing["notes"] == ["Builds fold fc instead of wiring such sums: counted here and in the totals."]
     assert (conv["pixels"], conv["kernels"], conv["kernels_distinct"]) == (4, 10, 8)
     assert conv["kernel_evaluations_kernel"] == 4
     assert conv["kernel_evaluations_per_frame_repeated"] == 4 * 8
@@ -267,11 +273,20 @@ def test_auto_builds_what_it_counted_and_builds_no_graph_twice(
     monkeypatch.setattr(share_pass, "share_sums", counted)
     assert cli.main(["generate", "fashion_mnist", "-o", str(tmp_path / "out"), "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
-    # For the fewest additions and for the fewest LUTs.
-    assert built == [(9, 16), (9, 16), (144, 16), (144, 16)]
+    # For the fewest additions and for the fewest LUTs, which over the pixels of the first layer are one.
+    assert sorted(built) == [(9, 16), (144, 16), (144, 16)]
     totals, layers = document["sharing"]["totals"], document["sharing"]["layers"]
     for row in layers:
         assert row["luts_built"] == min(row[f"luts_{form}"] for form in ("unshared", "kernel", "graph", "units"))
         assert row["additions_built"] == row[f"additions_{row['strategy']}"]
     assert totals["luts_built"] == sum(row["luts_built"] for row in layers)
     assert "random" not in totals
+    # Totals compare like with like: over pixels, the form ``units`` has no popcount units.
+    pixels, bits = layers
+    assert "kernel_evaluations_units" not in pixels
+    for form in ("unshared", "kernel", "units", "per_frame_unshared"):
+        assert totals[f"kernel_evaluations_{form}"] == bits[f"kernel_evaluations_{form}"]
+    assert totals["kernels"] == pixels["kernels"] + bits["kernels"]
+    assert document["sharing"]["notes"] == [
+        "Totals of kernel evaluations are of conv2 alone: in conv1 not every form compared has any."
+    ]

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from xnorweave.errors import CertificateError, UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.lower import lower
 from xnorweave.network import Conv2D, InputSpec, Network, Threshold
+from xnorweave.passes import share
 from xnorweave.passes.kernels import count_kernels
 from xnorweave.passes.share import FORMS, STRATEGIES, least_places, share_layer, share_network
 from xnorweave.passes.streamline import ConvStage, streamline
@@ -108,10 +112,10 @@ def test_share_network_has_a_row_for_each_convolution(rng):
     assert (row.additions["none"], row.adder_bits["none"]) == (graph_additions(unshared), graph_adder_bits(unshared))
 
 
-def network_of(weights: np.ndarray) -> Network:
+def network_of(weights: np.ndarray, kind: Literal["bits", "pixels"] = "bits") -> Network:
     out, channels, height, width = weights.shape
     layers = (Conv2D(name="c", weights=weights), Threshold(name="t", thresholds=np.zeros(out, np.int32)))
-    return Network(name="n", input=InputSpec(kind="bits", shape=(channels, height + 1, width + 2)), layers=layers)
+    return Network(name="n", input=InputSpec(kind=kind, shape=(channels, height + 1, width + 2)), layers=layers)
 
 
 @pytest.mark.parametrize("family", ["ice40", "ecp5"])
@@ -153,6 +157,43 @@ def test_repeated_shares_equal_kernels_but_no_inverses(rng):
     assert one.additions["repeated"] == three.additions["repeated"]
     assert both.kernel_evaluations == {"none": 2, "repeated": 2, "kernel": 1, "units": 1}
     assert both.additions["kernel"] < both.additions["repeated"]
+
+
+def test_over_pixels_units_are_the_graph_and_no_kernels_are_evaluated(rng, monkeypatch):
+    built = []
+    original = share.share_sums
+    monkeypatch.setattr(share, "share_sums", lambda *a, **k: built.append(k) or original(*a, **k))
+    network = network_of(rng.choice(np.array([-1, 1], np.int8), (6, 2, 3, 3)), "pixels")
+    (row,) = share_network(network, strategy="units", keep=True)
+    assert len(built) == 1
+    assert row.kernel_evaluations.keys() == {"none", "repeated", "kernel"}
+    assert (row.additions["units"], row.luts["units"]) == (row.additions["graph"], row.luts["graph"])
+    assert row.forms["units"].seconds == 0 < row.forms["graph"].seconds
+    assert row.strategy == "units"
+    assert row.graph is not None
+    assert graph_additions(row.graph) == row.additions["units"]
+    (alone,) = share_network(network, ("none", "units"), strategy="units")
+    assert alone.kernel_evaluations.keys() == {"none"}
+    assert (alone.additions["units"], alone.seconds > 0) == (row.additions["units"], True)
+    built.clear()
+    share_layer(stage_of(rng.choice(np.array([-1, 1], np.int8), (6, 2, 3, 3)), "pixels"), "auto")
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("strategy", ["kernel", "units", "auto"])
+def test_unit_levels_below_one_are_refused(strategy):
+    weights = np.ones((2, 1, 2, 2), np.int8)
+    with pytest.raises(UnsupportedError, match="c: unit_levels=0 leaves a popcount unit no LUT; give at least 1"):
+        share_layer(stage_of(weights), strategy, unit_levels=0)
+    with pytest.raises(UnsupportedError, match=r"n: unit_levels=-1 .* give at least 1"):
+        share_network(network_of(weights), strategy=strategy, unit_levels=-1)
+
+
+def test_an_error_in_a_process_is_that_error(monkeypatch):
+    monkeypatch.setattr(share, "_WEIGHTS_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(share, "_random_control", lambda stage: replace(stage, weights=3 * stage.weights))
+    with pytest.raises(CertificateError, match=r"c: output 0 has "):
+        share_network(network_of(np.ones((2, 1, 2, 2), np.int8)), ("kernel",), control=True, workers=2)
 
 
 def test_the_control_is_random_weights_of_the_same_shape(rng):
