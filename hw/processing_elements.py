@@ -1,6 +1,6 @@
 """The part that folded layers have in common: PE x SIMD XNOR-popcount lanes with weights in memory."""
 
-from amaranth import Array, C, Cat, Module, Mux, Signal
+from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -258,10 +258,20 @@ class ProcessingElements(wiring.Component):
         m.d.comb += address.eq(neuron if tag is None else neuron + tag * self.neuron_fold)
         if len(rows) <= _LOGIC_ROM_DEPTH:
             with m.If(advance):
-                m.d.sync += Cat(biases).eq(Array(C(row, self.pe * width) for row in rows)[address])
+                m.d.sync += Cat(biases).eq(_lookup(address, [C(row, self.pe * width) for row in rows]))
         else:
             memory = Memory(shape=self.pe * width, depth=len(rows), init=rows, attrs={"ram_style": "block"})
             m.submodules[f"bias_rom{vector}"] = memory
             read = memory.read_port()
             m.d.comb += [read.addr.eq(address), read.en.eq(advance), Cat(biases).eq(read.data)]
         return biases
+
+
+def _lookup(index, values):
+    """``values[index]`` as a tree of multiplexers, for an index within reach."""
+    for bit in index:
+        values = [
+            Mux(bit, *pair[::-1]) if len(pair) == 2 else pair[0]
+            for pair in (values[k : k + 2] for k in range(0, len(values), 2))
+        ]
+    return values[0]

@@ -1,5 +1,7 @@
 """Row buffer of a folded convolution: keeps rows of the input and reads them window by window."""
 
+import itertools
+
 from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
@@ -31,7 +33,7 @@ class RowSteps:
     def __init__(self, rows: int, kernel: int, stride: int, before: int, after: int):
         starts = range(-before, rows + after - kernel + 1, stride)
         kept = [min(rows, max(0, start)) for start in starts] + [rows]
-        self.freed = tuple(b - a for a, b in zip(kept, kept[1:], strict=False))
+        self.freed = tuple(b - a for a, b in itertools.pairwise(kept))
         self.needed = tuple(
             max(min(rows, start + kernel) - first, freed)
             for start, first, freed in zip(starts, kept, self.freed, strict=False)
@@ -138,8 +140,8 @@ class RowBuffer(wiring.Component):
         freed = Signal(range(max(self.steps.freed) + 1))
         needed = Signal(range(max(self.steps.needed) + 1))
         m.d.comb += [
-            self._by_row(m, needed, place.row, self.steps.needed),
-            self._by_row(m, freed, place.row, self.steps.freed),
+            needed.eq(_choice(place.row, self.steps.needed)),
+            freed.eq(_choice(place.row, self.steps.freed)),
             fetch.eq((self.o.ready | ~valid) & (~place.first | (self.go & (whole >= needed)))),
             self.begins.eq(fetch & place.first),
             self.o.valid.eq(valid),
@@ -153,19 +155,6 @@ class RowBuffer(wiring.Component):
         place.step(m, fetch)
         return m
 
-    @staticmethod
-    def _by_row(m, signal, row, values):
-        """``signal`` by the output row: the usual value, and the others."""
-        usual = max(set(values), key=values.count)
-        choice = Signal.like(signal, name=f"{signal.name}_here")
-        m.d.comb += choice.eq(usual)
-        with m.Switch(row):
-            for number, value in enumerate(values):
-                if value != usual:
-                    with m.Case(C(number, row.shape())):
-                        m.d.comb += choice.eq(value)
-        return signal.eq(choice)
-
     def _read_address(self, m, place, fetch):
         """Address of the next word; everything is modulo the buffer's depth, and so are the starts that it keeps."""
         across, down = self.stride * self.words, self.stride * self.size[1] * self.words
@@ -176,17 +165,17 @@ class RowBuffer(wiring.Component):
         address, start, row_start = (
             Signal(shape, name=name, init=origin % self.depth) for name in ("address", "start", "row_start")
         )
-        base = Signal.like(address, name="base")
-        step = Signal.like(address, name="step")
-        m.d.comb += [base.eq(address), step.eq(1 % self.depth)]
-        with m.If(place.word_last):
-            m.d.comb += step.eq((row_words - self.kernel[1] * self.words + 1) % self.depth)
-        with m.If(place.time_done):
-            m.d.comb += [base.eq(start), step.eq(0)]
-        with m.If(place.group_done):
-            m.d.comb += step.eq(self.vectors * across % self.depth)
-        with m.If(place.row_done):
-            m.d.comb += [base.eq(row_start), step.eq(Mux(place.frame_done, frame % self.depth, down % self.depth))]
+        base = Mux(place.row_done, row_start, Mux(place.time_done, start, address))
+        # Steps by what ends with this word, the longest last.
+        step = C(1 % self.depth, address.shape())
+        for done, length in (
+            (place.word_last, row_words - self.kernel[1] * self.words + 1),
+            (place.time_done, 0),
+            (place.group_done, self.vectors * across),
+            (place.row_done, down),
+            (place.frame_done, frame),
+        ):
+            step = Mux(done, C(length % self.depth, address.shape()), step)
         following = Signal.like(address, name="following")
         m.d.comb += following.eq(_wrapped(base + step, self.depth))
         with m.If(fetch):
@@ -256,8 +245,8 @@ class RowBuffer(wiring.Component):
                     for group in range(self.groups)
                 ]
                 m.d.comb += [
-                    self._by_row(m, column, place.group, classes),
-                    self._by_row(m, row, place.row, self.row_classes.index),
+                    column.eq(_choice(place.group, classes)),
+                    row.eq(_choice(place.row, self.row_classes.index)),
                 ]
                 with m.If(fetch):
                     m.d.sync += tag.eq(Cat(column, row))
@@ -317,6 +306,16 @@ class _Place:
                 m.d.sync += self.window_column.eq(Mux(self.row_done, 0, self.window_column + across))
             with m.If(self.row_done):
                 m.d.sync += self.window_row.eq(Mux(self.frame_done, 0, self.window_row + self.buffer.stride))
+
+
+def _choice(index, values):
+    """``values[index]``: the usual value, unless the index is one of the others'."""
+    usual = max(set(values), key=values.count)
+    choice = C(usual)
+    for number, value in enumerate(values):
+        if value != usual:
+            choice = Mux(index == number, value, choice)
+    return choice
 
 
 def _wrapped(value, modulus: int):

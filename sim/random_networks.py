@@ -2,9 +2,13 @@
 
 import numpy as np
 
+from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Shape, Threshold
+from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
+from xnorweave.passes.plan import LayerPlan, Plan, Storage
+from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
-__all__ = ["random_frames", "random_network", "random_spatial"]
+__all__ = ["random_frames", "random_network", "random_plan", "random_spatial"]
 
 
 def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_channels: int = 5) -> Network:
@@ -45,6 +49,53 @@ def random_frames(rng: np.random.Generator, network: Network, count: int) -> np.
     if count > 2:
         frames[-1], frames[-2] = 0, top - 1
     return frames
+
+
+def random_plan(rng: np.random.Generator, network: Network) -> Plan:
+    """Draw an engine for each layer, and for folded ones any fold, storage and buffer there is.
+
+    Raises
+    ------
+    UnsupportedError
+        For a network without hardware.
+    """
+    layers: list[LayerPlan] = []
+    before = Link(network.input.shape[0])
+    for stage in streamline(network):
+        if not isinstance(stage, (ConvStage, DenseStage)):
+            layers.append(unfolded(stage, before, None))
+        elif rng.random() < 0.3:
+            layers.append(spatial(stage, before, None))
+        else:
+            layers.append(_random_fold(rng, stage, before))
+        before = links(stage, layers[-1])
+    _, height, width = network.input.shape
+    return Plan(
+        layers=tuple(layers),
+        input_cycles=height * width,
+        levels_per_register=int(rng.integers(1, 5)),
+        free_running=bool(rng.random() < 0.3),
+    )
+
+
+def _random_fold(rng: np.random.Generator, stage: ConvStage | DenseStage, before: Link) -> LayerPlan:
+    pe = int(rng.integers(1, len(stage.weights) + 1))
+    storage: Storage = "block" if rng.random() < 0.5 else "logic"
+    if isinstance(stage, DenseStage):
+        inputs = stage.weights.shape[1]
+        widths = [s for s in range(1, inputs + 1) if s % before.lanes == 0 or before.lanes % s == 0]
+        return folded(stage, before, None, pe=pe, simd=int(rng.choice(widths)), storage=storage)
+    channels, rows, _ = stage.input_shape
+    return folded(
+        stage,
+        before,
+        None,
+        pe=pe,
+        simd=int(rng.choice([d for d in range(1, channels + 1) if channels % d == 0])),
+        vectors=int(rng.integers(1, min(4, stage.output_shape[2]) + 1)),
+        storage=storage,
+        buffer_rows=int(rng.integers(least_buffer_rows(stage), 2 * rows + 1)),
+    )
 
 
 def random_spatial(rng: np.random.Generator, network: Network) -> frozenset[str]:

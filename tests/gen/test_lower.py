@@ -9,7 +9,7 @@ from xnorweave.passes.share import STRATEGIES
 from xnorweave.sim import golden
 from xnorweave.sim.amaranth_bench import run_amaranth
 from xnorweave.sim.bench import Stimulus
-from xnorweave.sim.random_networks import random_frames, random_network, random_spatial
+from xnorweave.sim.random_networks import random_frames, random_network, random_plan, random_spatial
 from xnorweave.sim.vectors import first_mismatch, input_words
 
 
@@ -29,15 +29,19 @@ def mismatches(network: Network, core: Core, frames: np.ndarray, **stimulus) -> 
 
 
 def lowered(network: Network, seed: int) -> Core | None:
+    """The network by a plan of its own, or by one drawn from all that there are."""
     plan_rng = np.random.default_rng(seed)
     try:
-        plan = make_plan(
-            network,
-            interval_cycles=int(plan_rng.choice([1, 20, 100, 400])),
-            levels_per_register=int(plan_rng.integers(1, 5)),
-            spatial=random_spatial(plan_rng, network),
-            free_running=seed % 3 == 0,
-        )
+        if seed % 2:
+            plan = random_plan(plan_rng, network)
+        else:
+            plan = make_plan(
+                network,
+                interval_cycles=int(plan_rng.choice([1, 20, 100, 400])),
+                levels_per_register=int(plan_rng.integers(1, 5)),
+                spatial=random_spatial(plan_rng, network),
+                free_running=seed % 3 == 0,
+            )
         return lower(network, strategy=str(plan_rng.choice(STRATEGIES)), plan=plan)
     except UnsupportedError:
         return None
