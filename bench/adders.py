@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from amaranth import C, Cat
 
@@ -71,6 +72,16 @@ def as_gates(limit: int) -> Any:
     return expression
 
 
+def in_layer(name: str, family: Family, limit: int) -> dict[str, Any]:
+    """Cells of a whole layer whose adders are gates up to ``limit`` result bits."""
+    stage = find_stage(name)
+    graph = share_layer(stage, "graph")
+    with patch.object(Adder, "expression", as_gates(limit)):
+        mapped = map_graph(stage, graph, family)
+    row = {"layer": name, "family": family, "gates_up_to_bits": limit, "luts": mapped.cells.luts}
+    return row | {"carries": mapped.cells.carries, "places": mapped.places}
+
+
 def main() -> None:
     """Measure both, print and keep them."""
     document: dict[str, Any] = {"yosys": yosys_version(), "alone": {}, "layers": []}
@@ -79,17 +90,10 @@ def main() -> None:
         document["alone"][family] = {
             pair: {"as_yosys_decides": with_chains[pair], "luts_only": without[pair]} for pair in with_chains
         }
-    usual = Adder.expression
     for name in LAYERS:
         for family, limits in LIMITS.items():
             for limit in limits:
-                stage = find_stage(name)
-                graph = share_layer(stage, "graph")
-                Adder.expression = as_gates(limit)
-                mapped = map_graph(stage, graph, family)
-                Adder.expression = usual
-                row = {"layer": name, "family": family, "gates_up_to_bits": limit, "luts": mapped.cells.luts}
-                document["layers"].append(row | {"carries": mapped.cells.carries, "places": mapped.places})
+                document["layers"].append(in_layer(name, family, limit))
                 print(document["layers"][-1], file=sys.stderr, flush=True)
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

