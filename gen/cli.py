@@ -78,6 +78,16 @@ Data = Annotated[
 ]
 Images = Annotated[int | None, typer.Option("--images", min=1, metavar="N", help="How many of the images to simulate.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of what is random.")]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", metavar="FILE", help="Build by this file of `xnorweave plan -o`.")
+]
+Fps = Annotated[
+    float | None,
+    typer.Option("--fps", metavar="F", help="Frames per second to reach; default: as many as fit."),
+]
+Clock = Annotated[
+    float | None, typer.Option("--clock", metavar="MHZ", help="Clock of the core; default: the board's own.")
+]
 Share = Annotated[float, typer.Option(min=0.0, max=0.95, help="Share of cycles in which the stream rests.")]
 
 
@@ -132,13 +142,18 @@ def share(
 
 @app.command()
 def generate(
-    net: Net, output: Output, strategy: GenericSharing = Strategy.auto, force: Force = False, json: Json = False
+    net: Net,
+    output: Output,
+    strategy: GenericSharing = Strategy.auto,
+    plan: PlanFile = None,
+    force: Force = False,
+    json: Json = False,
 ) -> Outcome:
     """Write the Verilog of a network's core."""
 
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
-        return commands.generate(network, output, strategy=strategy.value, force=force, stages=stages)
+        return commands.generate(network, output, strategy=strategy.value, force=force, stages=stages, plan=plan)
 
     return _outcome(work, json)
 
@@ -154,6 +169,7 @@ def simulate(
     idle: Share = 0.0,
     stall: Share = 0.0,
     seed: Seed = 0,
+    plan: PlanFile = None,
     json: Json = False,
 ) -> Outcome:
     """Run images through the design, and compare with the golden model."""
@@ -162,7 +178,13 @@ def simulate(
         source = commands.find_network(net)
         frames = commands.find_images(source, data, images)
         run = commands.SimulationOptions(
-            simulator=simulator.value, strategy=strategy.value, taps=taps, idle=idle, stall=stall, seed=seed
+            simulator=simulator.value,
+            strategy=strategy.value,
+            taps=taps,
+            idle=idle,
+            stall=stall,
+            seed=seed,
+            plan=plan,
         )
         return commands.simulate(source.network, frames, run, stages)
 
@@ -175,6 +197,9 @@ def synth(
     board: Board,
     output: Output,
     strategy: Sharing = Strategy.auto,
+    fps: Fps = None,
+    clock: Clock = None,
+    plan: PlanFile = None,
     seed: Seed = 1,
     force: Force = False,
     json: Json = False,
@@ -183,7 +208,13 @@ def synth(
 
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
-        run = commands.BuildOptions(board=board, strategy=strategy.value, seed=seed, force=force)
+        run = commands.BuildOptions(
+            board=board,
+            strategy=strategy.value,
+            seed=seed,
+            force=force,
+            plan=commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan),
+        )
         return commands.synth(network, output, run, stages)
 
     return _outcome(work, json)
@@ -198,6 +229,9 @@ def build(
     images: Images = None,
     simulator: Annotated[Simulator | None, typer.Option("--simulator", help="Default: the fastest here.")] = None,
     strategy: Sharing = Strategy.auto,
+    fps: Fps = None,
+    clock: Clock = None,
+    plan: PlanFile = None,
     seed: Seed = 1,
     force: Force = False,
     json: Json = False,
@@ -207,7 +241,13 @@ def build(
     def work(stages: Stages) -> Report:
         source = commands.find_network(net)
         frames = commands.find_images(source, data)
-        run = commands.BuildOptions(board=board, strategy=strategy.value, seed=seed, force=force)
+        run = commands.BuildOptions(
+            board=board,
+            strategy=strategy.value,
+            seed=seed,
+            force=force,
+            plan=commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan),
+        )
         chosen = None if simulator is None else simulator.value
         return commands.build(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
 
@@ -215,9 +255,22 @@ def build(
 
 
 @app.command()
-def plan(net: Net, board: Board, json: Json = False) -> Outcome:
-    """Show each layer's engine and interval, without synthesizing."""
-    return _outcome(lambda _: commands.plan(commands.find_network(net).network, board), json)
+def plan(
+    net: Net,
+    board: Board,
+    fps: Fps = None,
+    clock: Clock = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = None,
+    file: PlanFile = None,
+    json: Json = False,
+) -> Outcome:
+    """Choose each layer's engine and fold, and show what they cost, without synthesizing."""
+
+    def work(_: Stages) -> Report:
+        run = commands.PlanOptions(fps=fps, clock_mhz=clock, file=file)
+        return commands.plan(commands.find_network(net).network, board, run, output)
+
+    return _outcome(work, json)
 
 
 @app.command()

@@ -22,6 +22,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("simulation", _facts),
         ("accuracy", _facts),
         ("synthesis", _facts),
+        ("neighbours", _neighbours),
         ("boards", _rows),
         ("tools", _tools),
     )
@@ -153,21 +154,33 @@ _PLAN_COLUMNS = {
     "engine": "engine",
     "pe": "PE",
     "simd": "SIMD",
+    "vectors": "vectors",
+    "buffer_rows": "rows kept",
+    "storage": "weights in",
     "interval_cycles": "interval",
     "latency_cycles": "latency",
     "luts_estimated": "LUTs est.",
-    "block_ram_bits": "RAM bits",
+    "block_rams_estimated": "RAMs est.",
 }
 
 
 def _plan(part: _Row) -> Group:
-    """Layers, with the columns that any of them has; latencies are known once sums are shared."""
+    """Layers, with the columns that any of them has, the slowest in bold; latencies come with shared sums."""
     layers = part.get("layers", [])
     columns = {name: title for name, title in _PLAN_COLUMNS.items() if any(name in layer for layer in layers)}
     table = _table(*columns.values(), left=2)
     for layer in layers:
-        table.add_row(*(_cell(layer.get(name)) for name in columns))
+        style = "bold" if layer["name"] == part.get("slowest") else None
+        table.add_row(*(_cell(layer.get(name)) for name in columns), style=style)
     return Group(_facts({name: value for name, value in part.items() if name != "layers"}), table)
+
+
+def _neighbours(rows: list[_Row]) -> Table:
+    """The plan chosen between the next ones, or alone."""
+    table = _table("plan", "interval", "frames/s", "LUTs est.", "RAMs est.")
+    for row in rows:
+        table.add_row(*map(_cell, row.values()), style="bold" if row["plan"] == "chosen" else None)
+    return table
 
 
 def _tools(rows: list[_Row]) -> Table:

@@ -1,13 +1,15 @@
 """The work of each command as plain functions that give parts of ``report.json``; the command line only shows them."""
 
 from xnorweave.commands.environment import boards, doctor
-from xnorweave.commands.hardware import build, generate, mismatch_error, plan, simulate, synth
+from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.networks import import_, inspect, share
-from xnorweave.commands.options import BuildOptions, SimulationOptions
+from xnorweave.commands.options import BuildOptions, PlanOptions, SimulationOptions
+from xnorweave.commands.planning import plan
 from xnorweave.commands.source import Report, Source, find_images, find_network
 
 __all__ = [
     "BuildOptions",
+    "PlanOptions",
     "Report",
     "SimulationOptions",
     "Source",

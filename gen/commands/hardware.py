@@ -1,4 +1,4 @@
-"""Commands that make and check hardware: generate, simulate, synth, plan, build."""
+"""Commands that make and check hardware: generate, simulate, synth, build."""
 
 import json
 import shutil
@@ -19,6 +19,7 @@ from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
 from xnorweave.commands.networks import known_strategy, share_for_build, sharing_part
 from xnorweave.commands.options import BuildOptions, SimulationOptions
+from xnorweave.commands.planning import plan_for
 from xnorweave.commands.source import Report, head
 from xnorweave.console import Stages
 from xnorweave.cost import CostFamily
@@ -29,22 +30,24 @@ from xnorweave.images import ImageSet
 from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Network
 from xnorweave.passes.plan import Plan, make_plan
-from xnorweave.passes.schedule import Family, levels_for_clock
+from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.report import write_report
 from xnorweave.sim import golden
 from xnorweave.sim.run import Pattern, SimulatorName, usable_simulators
 from xnorweave.sim.run import simulate as run_simulation
 
-__all__ = ["board_levels", "build", "generate", "mismatch_error", "plan", "simulate", "synth"]
+__all__ = ["build", "generate", "mismatch_error", "simulate", "synth"]
 
 DEFAULT_IMAGES = 50
 _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 
 
-def generate(network: Network, output: Path, *, strategy: str, force: bool, stages: Stages) -> Report:
+def generate(
+    network: Network, output: Path, *, strategy: str, force: bool, stages: Stages, plan: Path | None = None
+) -> Report:
     """Write ``design.v``, ``plan.json`` and the report of a core into the folder ``output``."""
     with build_folder(output, force=force) as folder:
-        made = make_plan(network)
+        made = _plan_of_no_board(network, plan)
         report, graphs = _shared(network, strategy, made, "ice40", stages)
         _emit(network, folder, made, graphs, report, stages)
         report = write_report(folder, report)
@@ -55,21 +58,21 @@ def simulate(network: Network, images: ImageSet, options: SimulationOptions, sta
     """Run the images through the design; gives ``simulation`` and, where there are labels, ``accuracy``."""
     strategy = known_strategy(options.strategy)
     report = head(network) | {"strategy": strategy}
-    design = None
+    design, made = None, _plan_of_no_board(network, options.plan)
     if options.simulator in ("icarus", "verilator"):
         stages.start(f"generating the Verilog of {network.name}")
-        design = emit(network, strategy=strategy)
-    return report | _simulate(network, images, options, design, stages)
+        design = emit(network, strategy=strategy, plan=made)
+    return report | _simulate(network, images, options, design, stages, made)
 
 
 def synth(network: Network, output: Path, options: BuildOptions, stages: Stages) -> Report:
     """Synthesize, place and route into the folder ``output``; gives ``synthesis``."""
     board = find_board(options.board)
     with build_folder(output, force=options.force) as folder, _logs_kept(folder):
-        made = _plan_for(network, board)
+        made = plan_for(network, board, options.plan)
         report, graphs = _shared(network, options.strategy, made, board.family, stages)
         design = _emit(network, folder, made, graphs, report, stages)
-        report["synthesis"] = _synthesize(design, board, folder, options.seed, stages)
+        report["synthesis"] = _synthesize(design, board, folder, options, stages)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
 
@@ -115,7 +118,7 @@ def build(
     if count > len(data.frames):
         raise DataError(f"images={count}: only {len(data.frames)} are there; ask for 1 to {len(data.frames)}")
     with build_folder(output, force=options.force) as folder, _logs_kept(folder):
-        made = _plan_for(network, board)
+        made = plan_for(network, board, options.plan)
         report, graphs = _shared(network, options.strategy, made, board.family, stages)
         design = _emit(network, folder, made, graphs, report, stages)
         run = SimulationOptions(simulator=simulator or _fastest_simulator(), strategy=options.strategy)
@@ -127,15 +130,10 @@ def build(
             raise error
         stages.start(f"golden model on {len(data.frames)} images")
         report |= _golden_accuracy(network, data)
-        report["synthesis"] = _synthesize(design, board, folder, options.seed, stages)
+        report["synthesis"] = _synthesize(design, board, folder, options, stages)
         _add_rate(report, design)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
-
-
-def plan(network: Network, board: str) -> Report:
-    """Each layer's engine and interval on the board; gives ``plan``."""
-    return head(network) | {"plan": _plan_part(_plan_for(network, find_board(board)))}
 
 
 def mismatch_error(report: Report) -> MismatchError | None:
@@ -163,21 +161,8 @@ def _shared(
     return head(network) | {"strategy": named, "sharing": sharing_part(rows, family)}, graphs
 
 
-def board_levels(board: Board) -> int:
-    """Most adders between two registers at a board's own clock.
-
-    Raises
-    ------
-    DoesNotFitError
-        If the clock is too fast for one.
-    """
-    family = "ecp5" if board.family == "ecp5" else f"ice40-{board.device[:2].lower()}"
-    return levels_for_clock(cast(Family, family), board.clock_mhz)
-
-
-def _plan_for(network: Network, board: Board) -> Plan:
-    """The plan for a board's clock: a slow clock leaves time for more adders between registers, and needs fewer."""
-    return make_plan(network, levels_per_register=board_levels(board), free_running=board.family == "ecp5")
+def _plan_of_no_board(network: Network, file: Path | None) -> Plan:
+    return make_plan(network) if file is None else load_plan(file, network)
 
 
 def _emit(
@@ -196,18 +181,12 @@ def _write_plan(folder: Path, report: Report) -> None:
     (folder / "plan.json").write_text(json.dumps(report["plan"], indent=1) + "\n", "utf-8")
 
 
-def _plan_part(made: Plan, latencies: Mapping[str, int] | None = None) -> dict[str, Any]:
+def _plan_part(made: Plan, latencies: Mapping[str, int]) -> dict[str, Any]:
     """``plan`` of the report; the latencies of spatial layers are known once their sums are shared."""
-    layers = []
-    for layer in made.layers:
-        row = {"name": layer.name, "engine": layer.engine, "interval_cycles": layer.interval_cycles}
-        row |= {"latency_cycles": latencies[layer.name]} if latencies and layer.name in latencies else {}
-        layers.append(row | ({"pe": layer.pe, "simd": layer.simd} if layer.engine == "folded" else {}))
-    return {
-        "interval_cycles": made.interval_cycles,
-        "levels_per_register": made.levels_per_register,
-        "layers": layers,
-    }
+    document = plan_document(made)
+    for row in document["layers"]:
+        row |= {"latency_cycles": latencies[row["name"]]} if row["name"] in latencies else {}
+    return document
 
 
 def _simulate(
@@ -252,7 +231,7 @@ def _first(images: ImageSet, count: int) -> ImageSet:
     return ImageSet(frames=images.frames[:count], labels=None if images.labels is None else images.labels[:count])
 
 
-def _synthesize(design: Design, board: Board, folder: Path, seed: int, stages: Stages) -> dict[str, Any]:
+def _synthesize(design: Design, board: Board, folder: Path, options: BuildOptions, stages: Stages) -> dict[str, Any]:
     stages.start(f"synthesis, placement and routing for {board.name}", 100)
 
     def tell(stage: str, share: float | None) -> None:
@@ -260,7 +239,8 @@ def _synthesize(design: Design, board: Board, folder: Path, seed: int, stages: S
         if share is not None:
             stages.advance(round(100 * share))
 
-    return asdict(synthesize(design, board, folder, seed=seed, progress=tell))
+    clock_mhz = options.plan.clock_mhz
+    return asdict(synthesize(design, board, folder, seed=options.seed, clock_mhz=clock_mhz, progress=tell))
 
 
 def _add_rate(report: Report, design: Design) -> None:

@@ -1,8 +1,28 @@
 """What a user may choose for a simulation and a build."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-__all__ = ["BuildOptions", "SimulationOptions"]
+__all__ = ["BuildOptions", "PlanOptions", "SimulationOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """How to plan.
+
+    Parameters
+    ----------
+    fps : float, optional
+        Frames per second to reach with the smallest design; the highest rate that fits where absent.
+    clock_mhz : float, optional
+        Clock of the core, made by the chip's PLL; the board's own where absent.
+    file : Path, optional
+        A plan to take as it is.
+    """
+
+    fps: float | None = None
+    clock_mhz: float | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +41,8 @@ class SimulationOptions:
         Share of cycles in which the input and the output rest.
     seed : int
         Of idle and stall.
+    plan : Path, optional
+        A plan file to build the simulated design by.
     """
 
     simulator: str = "golden"
@@ -29,6 +51,7 @@ class SimulationOptions:
     idle: float = 0.0
     stall: float = 0.0
     seed: int = 0
+    plan: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +68,12 @@ class BuildOptions:
         Of placement.
     force : bool
         Replace a folder that is no build of ours.
+    plan : PlanOptions
+        How to plan.
     """
 
     board: str
     strategy: str = "auto"
     seed: int = 1
     force: bool = False
+    plan: PlanOptions = field(default_factory=PlanOptions)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from xnorweave.boards.catalogue import board as find_board
-from xnorweave.commands import hardware
+from xnorweave.commands.options import PlanOptions
+from xnorweave.commands.planning import plan_for
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
 from xnorweave.passes.plan import Plan, make_plan
@@ -94,7 +95,7 @@ def test_simd_is_reached_from_the_lanes_before(network):
 @pytest.mark.parametrize(("board", "free"), [("icebreaker", False), ("ice40-hx8k-b-evn", False), ("ulx3s-85f", True)])
 def test_pipelines_run_free_where_their_fifo_is_lut_ram(network, board, free):
     assert not make_plan(network).free_running
-    assert hardware._plan_for(network, find_board(board)).free_running == free
+    assert plan_for(network, find_board(board), PlanOptions()).free_running == free
 
 
 @pytest.mark.parametrize("option", ["levels_per_register", "interval_cycles"])

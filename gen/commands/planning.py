@@ -1,0 +1,142 @@
+"""The plan of a network on a board: what the board offers, what was chosen, and the command that shows it."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from xnorweave.boards.catalogue import Board, boards
+from xnorweave.boards.catalogue import board as find_board
+from xnorweave.boards.link import bytes_per_word
+from xnorweave.boards.pll import find_pll
+from xnorweave.commands.options import PlanOptions
+from xnorweave.commands.source import Report, head
+from xnorweave.errors import DataError, DoesNotFitError
+from xnorweave.network import Network
+from xnorweave.passes.choose_plan import Budget, PlanChoice, choose_plan
+from xnorweave.passes.plan import Plan
+from xnorweave.passes.schedule import Family, levels_for_clock
+from xnorweave.plan_file import load_plan, plan_document
+from xnorweave.stream_cost import link_resources
+
+__all__ = ["board_budget", "board_levels", "plan", "plan_for"]
+
+# Place and route fails, or misses its clock, on a chip that is nearly full; and estimates are some percent off.
+_USABLE = 0.9
+
+
+def board_levels(board: Board, clock_mhz: float | None = None) -> int:
+    """Most adders between two registers at a clock, the board's own if not given.
+
+    Raises
+    ------
+    DoesNotFitError
+        If the clock is too fast for one.
+    """
+    family = "ecp5" if board.family == "ecp5" else f"ice40-{board.device[:2].lower()}"
+    return levels_for_clock(cast(Family, family), board.clock_mhz if clock_mhz is None else clock_mhz)
+
+
+def board_budget(board: Board, network: Network, clock_mhz: float | None = None) -> Budget:
+    """What a board offers to the core: the usable share of its LUTs, and its block RAMs, without the serial link."""
+    channels, height, width = network.input.shape
+    word_bits = channels * (8 if network.input.kind == "pixels" else 1)
+    link = link_resources(bytes_per_word(word_bits) * height * width, board.family)
+    return Budget(
+        family=board.family,
+        luts=int(_USABLE * board.luts) - link.luts,
+        block_rams=max(0, board.block_rams - link.block_rams),
+        clock_mhz=board.clock_mhz if clock_mhz is None else clock_mhz,
+        name=board.name,
+    )
+
+
+def plan_for(network: Network, board: Board, options: PlanOptions) -> Plan:
+    """The plan that a build takes: that of the file, or the best one for the board.
+
+    Raises
+    ------
+    DoesNotFitError
+        Where none fits.
+    DataError, UnsupportedError
+        Where the file is no plan of this network.
+    """
+    if options.file is not None:
+        if options.fps is not None:
+            raise DataError(f"fps={options.fps:g}: the plan of {options.file} has its rate; leave one of the two out")
+        return load_plan(options.file, network, board.family)
+    return _choose(network, board, options).plan
+
+
+def plan(network: Network, board_name: str, options: PlanOptions, output: Path | None = None) -> Report:
+    """Choose a plan, and write it to ``output``; gives ``plan``, ``synthesis`` as estimated, and ``neighbours``."""
+    board = find_board(board_name)
+    clock_mhz = _clock(board, options.clock_mhz)
+    if options.file is not None:
+        chosen = PlanChoice(plan=plan_for(network, board, options), smaller=None, larger=None)
+    else:
+        chosen = _choose(network, board, options)
+    made = chosen.plan
+    document = plan_document(made, block_ram_bits=board.block_ram_bits)
+    report = head(network) | {"plan": document | {"slowest": _slowest(made)}}
+    report["synthesis"] = _estimate(made, board, network, clock_mhz)
+    neighbours = (("smaller", chosen.smaller), ("chosen", made), ("larger", chosen.larger))
+    report["neighbours"] = [
+        {"plan": name} | _totals(each, board, network, clock_mhz) for name, each in neighbours if each is not None
+    ]
+    if output is not None:
+        try:
+            output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        except OSError as e:
+            raise DataError(f"{output}: cannot be written ({e.strerror}); choose another path") from e
+        report["written"] = str(output)
+    return report
+
+
+def _clock(board: Board, clock_mhz: float | None) -> float:
+    """The clock that the board gives where one is asked for."""
+    return board.clock_mhz if clock_mhz in (None, board.clock_mhz) else find_pll(board, clock_mhz).output_mhz
+
+
+def _choose(network: Network, board: Board, options: PlanOptions) -> PlanChoice:
+    clock_mhz = _clock(board, options.clock_mhz)
+    budget = board_budget(board, network, clock_mhz)
+    if budget.luts <= 0:
+        raise DoesNotFitError(f"{board.name}: the serial link alone fills its {board.luts} LUTs; choose a larger board")
+    larger = sorted((each for each in boards() if each.has_uart), key=lambda each: (each.luts, each.name))
+    return choose_plan(
+        network,
+        budget,
+        fps=options.fps,
+        levels_per_register=board_levels(board, clock_mhz),
+        free_running=board.family == "ecp5",
+        alternatives={each.name: board_budget(each, network) for each in larger if each.name != board.name},
+    )
+
+
+def _slowest(made: Plan) -> str:
+    """The layer that sets the frame rate; the input where it is the slowest."""
+    layer = max(made.layers, key=lambda each: each.interval_cycles)
+    return layer.name if layer.interval_cycles > made.input_cycles else "input"
+
+
+def _totals(made: Plan, board: Board, network: Network, clock_mhz: float) -> dict[str, Any]:
+    full = _estimate(made, board, network, clock_mhz)
+    names = ("frames_per_second", "luts", "block_rams")
+    return {"interval_cycles": made.interval_cycles} | {name: full[name] for name in names}
+
+
+def _estimate(made: Plan, board: Board, network: Network, clock_mhz: float) -> dict[str, Any]:
+    """``synthesis`` of a report, with the serial link, as far as it can be told beforehand."""
+    budget = board_budget(board, network)
+    link_luts, link_rams = int(_USABLE * board.luts) - budget.luts, board.block_rams - budget.block_rams
+    return {
+        "estimated": True,
+        "board": board.name,
+        "device": board.device,
+        "luts": made.luts + link_luts,
+        "luts_available": board.luts,
+        "block_rams": made.block_rams + link_rams,
+        "block_rams_available": board.block_rams,
+        "clock_mhz": clock_mhz,
+        "frames_per_second": round(clock_mhz * 1e6 / made.interval_cycles, 1),
+    }

@@ -1,0 +1,329 @@
+"""The ways to build each stage, with their estimated cost: what plans are chosen from, and plan files are held to."""
+
+import bisect
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from xnorweave.errors import UnsupportedError
+from xnorweave.folded_cost import CostFamily, Resources, folded_resources, least_buffer_rows, sum_bits
+from xnorweave.hw.folded_conv2d import group_cycles
+from xnorweave.passes.plan import LayerPlan, Storage
+from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage
+from xnorweave.stream_cost import adapter, argmax_resources, pool_resources, table_resources, wired_resources
+
+__all__ = ["MOST_SIMD", "MOST_VECTORS", "Link", "Options", "StageOptions", "folded", "links", "spatial", "unfolded"]
+
+# Wider words make the popcount behind them the slowest path; more windows at once hardly make a layer faster.
+MOST_SIMD, MOST_VECTORS = 64, 8
+# Weights in LUTs pay up to so many words of a memory; beyond, they cost more than the lanes that read them.
+_MOST_LOGIC_WORDS = 64
+
+
+@dataclass(frozen=True)
+class Link:
+    """The stream in front of a stage.
+
+    Parameters
+    ----------
+    lanes : int
+        Values of a word.
+    burst : int
+        Words that may come at once, where that is known; else 0.
+    sum_bits : int
+        Width of a value where it is a sum, in bits; else 0.
+    """
+
+    lanes: int
+    burst: int = 0
+    sum_bits: int = 0
+
+
+Options = dict[Link, list[LayerPlan]]
+"""Plans of one stage by the stream that leaves it."""
+
+
+def links(stage: Stage, plan: LayerPlan) -> Link:
+    """The stream that leaves a stage."""
+    burst = plan.vectors if isinstance(stage, ConvStage) and plan.engine == "folded" else 0
+    bits = sum_bits(stage) if isinstance(stage, DenseStage) and not stage.fires else 0
+    return Link(plan.lanes, burst, bits)
+
+
+def unfolded(stage: TableStage | PoolStage | ArgMaxStage, before: Link, family: CostFamily | None) -> LayerPlan:
+    """The one way to build a stage without weights; without a family no cost is estimated."""
+    match stage:
+        case TableStage():
+            cost = table_resources(stage) if family else Resources()
+            cycles, lanes = stage.pixels, stage.channels
+        case PoolStage():
+            cost = pool_resources(stage, family) if family else Resources()
+            cycles, lanes = math.prod(stage.input_shape[1:]), before.lanes
+        case ArgMaxStage():
+            cost = argmax_resources(stage, before.lanes, before.sum_bits) if family else Resources()
+            cycles, lanes = -(-stage.classes // before.lanes), 1
+    return LayerPlan(
+        name=stage.name,
+        engine="stream",
+        interval_cycles=cycles,
+        lanes=lanes,
+        luts=cost.luts,
+        block_rams=cost.block_rams,
+    )
+
+
+def spatial(stage: ConvStage | DenseStage, before: Link, family: CostFamily | None) -> LayerPlan:
+    """A stage wired for its weights."""
+    inputs = stage.weights.shape[1]
+    if isinstance(stage, ConvStage):
+        top, bottom, left, right = stage.padding
+        cycles = (stage.input_shape[1] + top + bottom) * (stage.input_shape[2] + left + right)
+        joined = before.lanes
+    else:
+        cycles = -(-inputs // before.lanes)
+        joined = cycles * before.lanes
+    cost = Resources()
+    if family:
+        cost = wired_resources(stage, family)
+        cost += adapter(before.lanes, joined, stage.encoding.bits, cycles, before.burst, family)
+    return LayerPlan(
+        name=stage.name,
+        engine="spatial",
+        interval_cycles=cycles,
+        lanes=len(stage.weights),
+        luts=cost.luts,
+        block_rams=cost.block_rams,
+    )
+
+
+def folded(
+    stage: ConvStage | DenseStage,
+    before: Link,
+    family: CostFamily | None,
+    *,
+    pe: int,
+    simd: int,
+    vectors: int = 1,
+    storage: Storage = "block",
+    buffer_rows: int = 0,
+) -> LayerPlan:
+    """A folded stage.
+
+    Raises
+    ------
+    UnsupportedError
+        If it cannot be built so.
+    """
+    _check_fold(stage, before, pe, simd, vectors, buffer_rows)
+    plan = LayerPlan(
+        name=stage.name,
+        engine="folded",
+        interval_cycles=_folded_cycles(stage, pe, simd, vectors, buffer_rows),
+        pe=pe,
+        simd=simd,
+        vectors=vectors,
+        storage=storage,
+        buffer_rows=buffer_rows,
+        lanes=len(stage.weights) if isinstance(stage, ConvStage) else pe,
+    )
+    if family is None:
+        return plan
+    cost = _adapter(stage, before, simd, family) + _folded_cost(stage, plan, family)
+    return replace(plan, luts=cost.luts, block_rams=cost.block_rams)
+
+
+def _folded_cost(stage: ConvStage | DenseStage, plan: LayerPlan, family: CostFamily) -> Resources:
+    return folded_resources(
+        stage,
+        family,
+        pe=plan.pe,
+        simd=plan.simd,
+        vectors=plan.vectors,
+        block_weights=plan.storage == "block",
+        buffer_rows=plan.buffer_rows,
+    )
+
+
+def _adapter(stage: ConvStage | DenseStage, before: Link, simd: int, family: CostFamily) -> Resources:
+    if isinstance(stage, ConvStage):
+        words, burst = math.prod(stage.input_shape[1:]), before.burst or stage.input_shape[2]
+    else:
+        words = -(-stage.weights.shape[1] // before.lanes)
+        burst = max(2, words)
+    return adapter(before.lanes, simd, stage.encoding.bits, words, burst, family)
+
+
+def _folded_cycles(stage: ConvStage | DenseStage, pe: int, simd: int, vectors: int, buffer_rows: int) -> int:
+    """Cycles a frame, as `hw.folded_conv2d` and `hw.matrix_vector` document them."""
+    neuron_fold, synapse_fold = -(-len(stage.weights) // pe), -(-stage.weights[0].size // simd)
+    if isinstance(stage, DenseStage):
+        return neuron_fold * synapse_fold
+    _, rows, columns = stage.output_shape
+    reading = rows * -(-columns // vectors) * group_cycles(neuron_fold, synapse_fold, vectors)
+    writing = math.prod(stage.input_shape) // simd
+    # With less than two frames of room, one may have to be read before the next can be written.
+    return max(reading, writing) if buffer_rows >= 2 * stage.input_shape[1] else reading + writing
+
+
+def _check_fold(
+    stage: ConvStage | DenseStage, before: Link, pe: int, simd: int, vectors: int, buffer_rows: int
+) -> None:
+    outputs = len(stage.weights)
+    if not 1 <= pe <= outputs:
+        raise UnsupportedError(f"{stage.name}: pe={pe} is not within 1 to its {outputs} outputs")
+    if isinstance(stage, DenseStage):
+        inputs = stage.weights.shape[1]
+        if vectors != 1 or buffer_rows:
+            what, value = ("vectors", vectors) if vectors != 1 else ("buffer_rows", buffer_rows)
+            raise UnsupportedError(f"{stage.name}: {what}={value} is for convolutions; leave it out of a dense layer")
+        if not 1 <= simd <= inputs or (simd % before.lanes and before.lanes % simd):
+            near = _nearest(simd, _simd_choices(before.lanes, inputs, inputs))
+            raise UnsupportedError(
+                f"{stage.name}: simd={simd} is neither a multiple nor a divisor of the {before.lanes} lanes before it "
+                f"up to its {inputs} inputs; nearest: {near}"
+            )
+        return
+    channels, columns = stage.input_shape[0], stage.output_shape[2]
+    if simd < 1 or channels % simd:
+        near = _nearest(simd, _divisors(channels))
+        raise UnsupportedError(
+            f"{stage.name}: simd={simd} does not divide its {channels} input channels; nearest: {near}"
+        )
+    if not 1 <= vectors <= columns:
+        raise UnsupportedError(f"{stage.name}: vectors={vectors} is not within 1 to its {columns} output columns")
+    least = least_buffer_rows(stage)
+    if not least <= buffer_rows <= 2 * stage.input_shape[1]:
+        raise UnsupportedError(
+            f"{stage.name}: buffer_rows={buffer_rows} is not within {least} to {2 * stage.input_shape[1]}, "
+            f"the rows that a step needs and those of two frames"
+        )
+
+
+def _nearest(value: int, choices: Iterable[int]) -> str:
+    ordered = sorted(set(choices))
+    below = [c for c in ordered if c < value][-1:]
+    above = [c for c in ordered if c > value][:1]
+    return " or ".join(map(str, below + above))
+
+
+class StageOptions:
+    """Every way to build a stage that no other way beats in interval, LUTs and block RAMs at once.
+
+    Parameters
+    ----------
+    stage : Stage
+        Which.
+    family : {"ice40", "ecp5"}
+        Whose cells.
+    least_cycles : int
+        What is faster than this counts as fast as this: the network cannot be faster.
+    """
+
+    def __init__(self, stage: Stage, family: CostFamily, least_cycles: int):
+        self.stage, self.least_cycles = stage, least_cycles
+        self.family: CostFamily = family
+        self._costs: dict[int, list[tuple[LayerPlan, Resources]]] = {}
+
+    def options(self, before: Link) -> Options:
+        """The options behind a stream, by the stream that leaves."""
+        stage = self.stage
+        if not isinstance(stage, (ConvStage, DenseStage)):
+            return self._front([unfolded(stage, before, self.family)])
+        plans = [spatial(stage, before, self.family)]
+        if isinstance(stage, ConvStage):
+            choices: Iterable[int] = [d for d in _divisors(stage.input_shape[0]) if d <= MOST_SIMD]
+        else:
+            choices = set(_simd_choices(before.lanes, stage.weights.shape[1], MOST_SIMD))
+        for simd in choices:
+            extra = _adapter(stage, before, simd, self.family)
+            for plan, cost in self._by_simd(simd):
+                both = cost + extra
+                plans.append(replace(plan, luts=both.luts, block_rams=both.block_rams))
+        return self._front(plans)
+
+    def _by_simd(self, simd: int) -> list[tuple[LayerPlan, Resources]]:
+        """Undominated folds of one width, and their cost without what stands before them."""
+        if simd not in self._costs:
+            assert isinstance(self.stage, (ConvStage, DenseStage))
+            before = Link(simd)
+            plans = [
+                replace(plan, luts=cost.luts, block_rams=cost.block_rams)
+                for plan in self._folds(before, simd)
+                for cost in (_folded_cost(self.stage, plan, self.family),)
+            ]
+            kept = [plan for group in self._front(plans).values() for plan in group]
+            self._costs[simd] = [(p, Resources(luts=p.luts, block_rams=p.block_rams)) for p in kept]
+        return self._costs[simd]
+
+    def _folds(self, before: Link, simd: int) -> Iterator[LayerPlan]:
+        stage = self.stage
+        assert isinstance(stage, (ConvStage, DenseStage))
+        if isinstance(stage, DenseStage):
+            shapes = [(1, 0)]
+        else:
+            rows = sorted({least_buffer_rows(stage), 2 * stage.input_shape[1]})
+            columns = stage.output_shape[2]
+            shapes = [(v, r) for v in _fewest_for_each_fold(columns) if v <= MOST_VECTORS for r in rows]
+        synapse_fold = -(-stage.weights[0].size // simd)
+        for pe in _fewest_for_each_fold(len(stage.weights)):
+            logic = -(-len(stage.weights) // pe) * synapse_fold <= _MOST_LOGIC_WORDS
+            storages: tuple[Storage, ...] = ("block", "logic") if logic else ("block",)
+            for vectors, buffer_rows in shapes:
+                for storage in storages:
+                    yield folded(
+                        stage,
+                        before,
+                        None,
+                        pe=pe,
+                        simd=simd,
+                        vectors=vectors,
+                        storage=storage,
+                        buffer_rows=buffer_rows,
+                    )
+
+    def _front(self, plans: list[LayerPlan]) -> Options:
+        """Undominated plans by the stream that leaves, fastest first."""
+        by_link: dict[Link, tuple[list[LayerPlan], _Staircase]] = {}
+        for plan in sorted(plans, key=lambda p: (max(p.interval_cycles, self.least_cycles), p.luts, p.block_rams)):
+            link = links(self.stage, plan)
+            if link not in by_link:
+                by_link[link] = [], _Staircase()
+            kept, stairs = by_link[link]
+            if stairs.lower(plan.luts, plan.block_rams):
+                kept.append(plan)
+        return {link: kept for link, (kept, _) in by_link.items()}
+
+
+class _Staircase:
+    """Pairs of LUTs and block RAMs of which none is as small as another in both."""
+
+    def __init__(self) -> None:
+        self._luts: list[int] = []
+        self._rams: list[int] = []
+
+    def lower(self, luts: int, rams: int) -> bool:
+        """Add a pair; tells whether it was not dominated."""
+        place = bisect.bisect_right(self._rams, rams)
+        if place and self._luts[place - 1] <= luts:
+            return False
+        first = place - 1 if place and self._rams[place - 1] == rams else place
+        last = first
+        while last < len(self._luts) and self._luts[last] >= luts:
+            last += 1
+        self._luts[first:last], self._rams[first:last] = [luts], [rams]
+        return True
+
+
+def _fewest_for_each_fold(count: int) -> list[int]:
+    """Fewest in parallel for every fold that there is."""
+    return sorted({-(-count // fold) for fold in range(1, count + 1)})
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
+
+
+def _simd_choices(lanes: int, inputs: int, most: int) -> Iterator[int]:
+    """Widths that a packer or an unpacker reaches from ``lanes``."""
+    yield from (d for d in _divisors(lanes) if d <= min(inputs, most))
+    yield from range(lanes, min(inputs, most) + 1, lanes)

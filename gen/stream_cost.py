@@ -1,0 +1,105 @@
+"""Estimated cells and block RAMs of what is not folded: wired layers by their size, pooling, tables, converters, links.
+
+Quick estimates for choosing a plan: sharing a large layer's sums, which `xnorweave.cost` counts exactly, takes longer
+than all of the choice.
+"""
+
+from xnorweave.folded_cost import CostFamily, Resources, memory
+from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, TableStage
+
+__all__ = ["adapter", "argmax_resources", "link_resources", "pool_resources", "table_resources", "wired_resources"]
+
+# Of a wired layer's sums and thresholds: so many LUT places for each weight to this power, and so much more for each
+# further bit of an input. Best strategy of each layer in bench/results/cost.json: 226 places on iCE40 for 36 x 8
+# weights, 710 for 72 x 16, 1,230 to 1,420 for 144 x 16, 2,378 for 144 x 32, 13,455 without thresholds for 576 x 64;
+# 296 for 9 x 16 with inputs of 4 bits, 3,584 for 27 x 64 with inputs of 8 bits.
+_PLACES_PER_WEIGHT: dict[CostFamily, float] = {"ice40": 1.85, "ecp5": 1.96}
+_WEIGHTS_POWER, _SHARE_PER_BIT = 0.85, 0.37
+# Counters, valid and ready of one unit.
+_CONTROL_LUTS = 40
+# Of a table's output bit, by the input bits that it depends on; beyond that, as of 8.
+_TABLE_LUTS = (0, 0, 1, 1, 1, 3, 5, 10, 18)
+# UART, link, LEDs and reset: what placed boards of the shipped network take beyond their core, roughly.
+_LINK_LUTS: dict[CostFamily, int] = {"ice40": 260, "ecp5": 260}
+
+
+def _register_luts(bits: int, family: CostFamily) -> int:
+    """Places of registers without logic: on iCE40 each takes a logic cell, on ECP5 they lie beside the LUTs."""
+    return bits if family == "ice40" else 0
+
+
+def wired_resources(stage: ConvStage | DenseStage, family: CostFamily) -> Resources:
+    """A layer that is wired for its weights, with its window."""
+    bits = stage.encoding.bits
+    luts = _PLACES_PER_WEIGHT[family] * stage.weights.size**_WEIGHTS_POWER * (1 + _SHARE_PER_BIT * (bits - 1))
+    sums = Resources(luts=round(luts), flip_flops=round(luts / 3) + len(stage.weights))
+    if isinstance(stage, DenseStage):
+        return sums
+    channels, _, columns = stage.input_shape
+    _, _, left, right = stage.padding
+    return sums + _window(bits * channels, columns + left + right, stage.weights.shape[2:], family)
+
+
+def _window(word_bits: int, columns: int, kernel: tuple[int, int], family: CostFamily) -> Resources:
+    """`hw.sliding_window`."""
+    kept = kernel[0] * (kernel[1] - 1) * word_bits
+    lines = memory((kernel[0] - 1) * word_bits, columns, family) if kernel[0] > 1 else Resources()
+    return lines + Resources(luts=_CONTROL_LUTS + _register_luts(kept, family), flip_flops=kept + 20)
+
+
+def pool_resources(stage: PoolStage, family: CostFamily) -> Resources:
+    """Max pooling."""
+    channels, _, columns = stage.input_shape
+    ors = -(-(stage.size**2 - 1) // 3) * channels
+    window = _window(channels, columns, (stage.size, stage.size), family)
+    return window + Resources(luts=ors, flip_flops=channels)
+
+
+def table_resources(stage: TableStage) -> Resources:
+    """A pixel table, by the input bits that each output bit depends on."""
+    luts = 0
+    for bit in range(stage.encoding.bits):
+        values = [entry >> bit & 1 for entry in stage.entries]
+        support = sum(any(values[k] != values[k ^ 1 << place] for k in range(256)) for place in range(8))
+        luts += _TABLE_LUTS[support]
+    return Resources(luts=stage.channels * luts + 4, flip_flops=stage.channels * stage.encoding.bits)
+
+
+def argmax_resources(stage: ArgMaxStage, lanes: int, bits: int) -> Resources:
+    """Index of the largest of sums of ``bits`` bits that come ``lanes`` a word."""
+    return Resources(luts=round(2.5 * lanes * bits) + 20, flip_flops=bits + 8)
+
+
+def adapter(lanes: int, simd: int, lane_bits: int, words: int, burst: int, family: CostFamily) -> Resources:
+    """What brings words of ``lanes`` lanes to words of ``simd``: a packer, or a FIFO and an unpacker.
+
+    Parameters
+    ----------
+    lanes, simd : int
+        Before and after; one divides the other.
+    lane_bits : int
+        Width of a lane, in bits.
+    words : int
+        Words per frame, before.
+    burst : int
+        Words that wait in front of an unpacker.
+    family : {"ice40", "ecp5"}
+        Whose cells.
+    """
+    if simd == lanes:
+        return Resources()
+    if simd > lanes:
+        bits = simd * lane_bits
+        # Words that may end early are put in place one by one, with a multiplexer.
+        luts = bits if words % (simd // lanes) else _register_luts(bits, family)
+        return Resources(luts=luts + 12, flip_flops=bits + 8)
+    factor = lanes // simd
+    waiting = memory(lanes * lane_bits, burst, family) if burst > 1 else Resources(luts=_register_luts(lanes, family))
+    # A LUT6's worth of a 4:1 multiplexer is two LUT4s.
+    luts = round(simd * lane_bits * (factor - 1) * 0.7) + 30
+    return waiting + Resources(luts=luts, flip_flops=lanes * lane_bits + 20)
+
+
+def link_resources(frame_bytes: int, family: CostFamily) -> Resources:
+    """A board's serial link, with its buffer of a frame."""
+    return memory(8, frame_bytes, family) + Resources(luts=_LINK_LUTS[family], flip_flops=180)
