@@ -176,11 +176,14 @@ def memory(width: int, depth: int, family: CostFamily) -> Resources:
 
 
 def rom_luts(width: int, depth: int) -> int:
-    """LUTs of a memory of constants that is logic: one for 16 words of each bit, and multiplexers."""
+    """LUTs of a memory of constants that is logic: one for 16 words of each bit, and multiplexers.
+
+    Bits that are equal in all words are one: of few words there are only ``2**depth`` different ones.
+    """
     if depth <= 1:
         return 0
     leaves = -(-depth // 16)
-    return width * (2 * leaves - 1)
+    return min(width, 2**depth) * (2 * leaves - 1)
 
 
 @functools.lru_cache(maxsize=_STAGES)

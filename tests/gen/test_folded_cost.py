@@ -54,6 +54,7 @@ def test_a_constant_is_no_memory():
     assert rom_luts(64, 1) == 0
     assert rom_luts(64, 16) == 64
     assert rom_luts(64, 17) > 64
+    assert rom_luts(1000, 4) == 16  # there are no more different columns
 
 
 def test_factors_and_errors_are_those_measured():
