@@ -100,9 +100,20 @@ class BinaryDense(nn.Linear):
         return functional.linear(value, sign(self.weight))
 
 
+class RisingNorm2d(nn.BatchNorm2d):
+    """Batch norm whose scale `clip_weights` keeps positive, so that max pooling may stand before it.
+
+    Nothing is lost by that: a channel that must fire for small sums has its weights negated instead.
+    """
+
+    least_scale = 0.01
+
+
 def clip_weights(model: nn.Module) -> None:
-    """Clip the latent weights of every binary layer to [-1, 1], in place."""
+    """Clip the latent weights of every binary layer to [-1, 1] and the scales of rising norms from below, in place."""
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, BinaryConv2d | BinaryDense):
                 module.weight.clamp_(-1.0, 1.0)
+            elif isinstance(module, RisingNorm2d):
+                module.weight.clamp_(min=module.least_scale)

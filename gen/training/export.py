@@ -18,7 +18,7 @@ from torch.nn import functional
 from xnorweave.errors import TrainingError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
 from xnorweave.training import reference
-from xnorweave.training.binarize import BinaryConv2d, BinaryDense, sign
+from xnorweave.training.binarize import BinaryConv2d, BinaryDense, RisingNorm2d, sign
 from xnorweave.training.datasets import LabelledImages
 from xnorweave.training.fit import predict
 from xnorweave.training.models import BinaryNetwork
@@ -68,16 +68,16 @@ def export_network(
     Raises
     ------
     TrainingError
-        If a batch norm holds a value that is not finite, as after a diverged training.
+        If a batch norm holds a value that is not finite, as after a diverged training, or one behind max pooling falls.
     """
     recipe = model.recipe
     double = copy.deepcopy(model).double().eval()
     pixel_max = 255 >> recipe.pixel_shift_bits
     layers: list[Layer] = []
-    for number in range(1, len(recipe.convolutions) + 1):
+    for number, pool in enumerate(recipe.pools, start=1):
         layers += _fold_stage(double, f"conv{number}", pixel_max if number == 1 else 1, pixels=number == 1)
-        if recipe.pool > 1:
-            layers.append(MaxPool(name=f"pool{number}", size=recipe.pool, stride=recipe.pool))
+        if pool > 1:
+            layers.append(MaxPool(name=f"pool{number}", size=pool, stride=pool))
     for number in range(1, len(recipe.dense) + 1):
         pixels = number == 1 and not recipe.convolutions
         layers += _fold_stage(double, f"fc{number}", pixel_max if pixels else 1, pixels=pixels)
@@ -149,6 +149,11 @@ def _fold_stage(model: BinaryNetwork, name: str, input_max: int, *, pixels: bool
     # Sums of -1/+1 all have the parity of their number; pixels reach every integer.
     sums = np.arange(-sum_max, sum_max + 1, 1 if pixels else 2)
     thresholds, negated = fold_norm(norm, sums, place=name)
+    if isinstance(norm, RisingNorm2d) and negated.any():
+        raise TrainingError(
+            f"{name}: batch norm of channel {negated.argmax()} falls, so max pooling may not stand before it; "
+            "train with positive scales"
+        )
     weights[negated] *= -1
     folded = (
         Conv2D(name=name, weights=weights) if isinstance(layer, BinaryConv2d) else Dense(name=name, weights=weights)

@@ -1,4 +1,4 @@
-"""The training loop: Adam, cosine schedule, the best epoch by validation, checkpoints that survive a killed run."""
+"""The training loop: Adam at a falling rate, the best epoch by validation, checkpoints that survive a killed run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from xnorweave.errors import TrainingError
 from xnorweave.training.augment import augment
 from xnorweave.training.binarize import clip_weights
 from xnorweave.training.datasets import LabelledImages
+from xnorweave.training.freeze import Freezer
 from xnorweave.training.models import BinaryNetwork
 from xnorweave.training.recipe import FitRecipe, Recipe
 
@@ -96,6 +97,7 @@ class Trainer:
         self._steps_per_epoch = count // fit.batch
         self._epoch, self._best_epoch, self._best_correct, self._seconds = 0, 0, -1, 0.0
         self._best_state: dict[str, Tensor] = {}
+        self._freezer: Freezer | None = None
         if checkpoint is not None and checkpoint.exists():
             self._restore(load_checkpoint(checkpoint, recipe))
 
@@ -147,13 +149,15 @@ class Trainer:
             self._set_learning_rate(self._epoch * self._steps_per_epoch + step)
             batch = augment(images[chosen], shift_pixels=fit.shift_pixels, flip=fit.flip, generator=self._generator)
             loss, batch_correct = self._step(batch, labels[chosen])
+            self._settle(self._epoch * self._steps_per_epoch + step)
             loss_sum += loss
             correct += batch_correct
         return loss_sum / self._steps_per_epoch, correct / (self._steps_per_epoch * fit.batch)
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
         fit = self._recipe.fit
-        scores = self._model(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fit.bfloat16):
+            scores = self._model(images).float()
         loss = functional.cross_entropy(scores / fit.temperature, labels, label_smoothing=fit.label_smoothing)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -163,12 +167,24 @@ class Trainer:
 
     def _set_learning_rate(self, step: int) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = cosine_learning_rate(self._recipe.fit, step, self._steps_per_epoch)
+            group["lr"] = learning_rate(self._recipe.fit, step, self._steps_per_epoch)
+
+    def _settle(self, step: int) -> None:
+        """Freeze restless weights, once settling has begun."""
+        fit = self._recipe.fit
+        share = settling_share(fit, step, self._steps_per_epoch)
+        if share < 0:
+            return
+        if self._freezer is None:
+            self._freezer = Freezer(self._model)
+        first, last = fit.settle_flip_rates
+        self._freezer.step(first * (last / first) ** share)
 
     def _state(self) -> dict[str, Any]:
         return {
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "freezer": None if self._freezer is None else self._freezer.state_dict(),
             "generator": self._generator.get_state(),
             "best": self._best_state,
             "epoch": self._epoch,
@@ -180,16 +196,27 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if state["freezer"] is not None:
+            self._freezer = Freezer(self._model)
+            self._freezer.load_state_dict(state["freezer"])
         self._generator.set_state(state["generator"])
         self._best_state = state["best"]
         self._epoch, self._best_epoch = state["epoch"], state["best_epoch"]
         self._best_correct, self._seconds = state["best_correct"], state["seconds"]
 
 
-def cosine_learning_rate(fit: FitRecipe, step: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of ``step``: half a cosine from the recipe's rate down to nearly 0."""
-    share = step / (fit.epochs * steps_per_epoch)
-    return float(fit.learning_rate * 0.5 * (1.0 + np.cos(np.pi * share)))
+def settling_share(fit: FitRecipe, step: int, steps_per_epoch: int) -> float:
+    """Return how far settling has come before ``step``: below 0 before it begins, towards 1 at its end."""
+    settle_steps = fit.settle_epochs * steps_per_epoch
+    return (step - fit.epochs * steps_per_epoch + settle_steps) / settle_steps if settle_steps else -1.0
+
+
+def learning_rate(fit: FitRecipe, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of ``step``: half a cosine down to nearly 0, and another one for settling."""
+    rate, share = fit.settle_rate, settling_share(fit, step, steps_per_epoch)
+    if share < 0:
+        rate, share = fit.learning_rate, step / ((fit.epochs - fit.settle_epochs) * steps_per_epoch)
+    return float(rate * 0.5 * (1.0 + np.cos(np.pi * share)))
 
 
 def estimate_norms(model: BinaryNetwork, images: Tensor, batch: int) -> None:

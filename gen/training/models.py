@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xnorweave.training.binarize import BinaryConv2d, BinaryDense, Sign
+from xnorweave.training.binarize import BinaryConv2d, BinaryDense, RisingNorm2d, Sign
 from xnorweave.training.recipe import ModelRecipe
 
 
 class BinaryNetwork(nn.Module):
     """Binarized network: uint8 images in, integer scores out.
 
-    Max pooling stands before the sign, where it equals pooling of the signs (sign is monotone) and passes its gradient
-    to the largest value only. Layers are named ``conv1``, ``conv1_norm``, ..., ``fc1``, ``fc1_norm``, ...; the scores
-    are the last ``fc``.
+    Max pooling stands before batch norm and sign, where it equals pooling of the signs as long as the norm's scale is
+    positive. There the norm balances the bits that the next layer sees, the gradient passes to the largest value only,
+    and norm and sign have a quarter of the values to compute. Layers are named ``conv1``, ``conv1_norm``, ..., ``fc1``,
+    ``fc1_norm``, ...; the scores are the last ``fc``.
 
     Parameters
     ----------
@@ -29,8 +30,8 @@ class BinaryNetwork(nn.Module):
         inputs = recipe.image_shape[0]
         for number, outputs in enumerate(recipe.convolutions, start=1):
             layers[f"conv{number}"] = BinaryConv2d(inputs, outputs, recipe.kernel)
-            layers[f"conv{number}_norm"] = nn.BatchNorm2d(outputs)
-            layers[f"conv{number}_pool"] = nn.MaxPool2d(recipe.pool)
+            layers[f"conv{number}_pool"] = nn.MaxPool2d(recipe.pools[number - 1])
+            layers[f"conv{number}_norm"] = RisingNorm2d(outputs)
             layers[f"conv{number}_sign"] = Sign()
             inputs = outputs
         layers["flatten"] = nn.Flatten()

@@ -12,7 +12,7 @@ from xnorweave.errors import TrainingError
 class ModelRecipe:
     """Shape of a binarized network: convolution stages, then dense layers, then the scores.
 
-    A convolution stage is convolution (stride 1, no padding), batch norm, sign, max pooling; a dense stage is
+    A convolution stage is convolution (stride 1, no padding), max pooling, batch norm, sign; a dense stage is
     dense layer, batch norm, sign. The scores are one more dense layer.
 
     Parameters
@@ -23,8 +23,10 @@ class ModelRecipe:
         Number of scores.
     convolutions : tuple[int, ...]
         Output channels of each convolution stage.
-    kernel, pool : int
-        Sides of the convolution and pooling windows, in pixels.
+    kernel : int
+        Side of the convolution windows, in pixels.
+    pools : tuple[int, ...]
+        Side of the pooling window of each convolution stage, in pixels; 1 where it does not pool.
     dense : tuple[int, ...]
         Output features of each dense stage.
     pixel_shift_bits : int
@@ -33,22 +35,27 @@ class ModelRecipe:
     Raises
     ------
     TrainingError
-        If a count is not positive, or nothing remains of the image after a stage.
+        If a count is not positive, a stage lacks its pooling, or nothing remains of the image after a stage.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
     classes: int = 10
     convolutions: tuple[int, ...] = (12, 16)
     kernel: int = 3
-    pool: int = 2
+    pools: tuple[int, ...] = (2, 2)
     dense: tuple[int, ...] = (128,)
     pixel_shift_bits: int = 0
 
     def __post_init__(self) -> None:
         """Check every count, and that the image survives all stages."""
-        counts = (*self.image_shape, self.classes, *self.convolutions, self.kernel, self.pool, *self.dense)
+        counts = (*self.image_shape, self.classes, *self.convolutions, self.kernel, *self.pools, *self.dense)
         if min(counts) < 1:
             raise TrainingError(f"model recipe: {min(counts)} in {self}; every count must be 1 or more")
+        if len(self.pools) != len(self.convolutions):
+            raise TrainingError(
+                f"model recipe: pools={self.pools} for {len(self.convolutions)} convolutions; "
+                "give one side each, 1 where a stage does not pool"
+            )
         if not 0 <= self.pixel_shift_bits <= 7:
             raise TrainingError(f"model recipe: pixel_shift_bits={self.pixel_shift_bits}; use 0 to 7")
         if min(self.feature_shape()) < 1:
@@ -60,8 +67,8 @@ class ModelRecipe:
     def feature_shape(self) -> tuple[int, int, int]:
         """Return channels, height, width after the convolution stages."""
         channels, height, width = self.image_shape
-        for outputs in self.convolutions:
-            height, width = ((side - self.kernel + 1) // self.pool for side in (height, width))
+        for outputs, pool in zip(self.convolutions, self.pools, strict=True):
+            height, width = ((side - self.kernel + 1) // pool for side in (height, width))
             channels = outputs
         return channels, height, width
 
@@ -75,7 +82,14 @@ class FitRecipe:
     epochs, batch : int
         Passes over the training images; images in one step.
     learning_rate : float
-        Of Adam in the first step; it falls to nearly 0 along half a cosine.
+        Of Adam in the first step; it falls to nearly 0 along half a cosine, before the epochs of settling.
+    settle_epochs : int
+        Last of the epochs, in which weights that flip back and forth are frozen; the rate starts anew at
+        ``settle_rate`` and falls along half a cosine again.
+    settle_rate : float
+        Learning rate at the begin of settling.
+    settle_flip_rates : tuple[float, float]
+        Share of the steps in which a weight must flip to be frozen, at the begin and at the end of settling.
     seed : int
         Of the initial weights, the order of the images and the augmentation.
     validation_images : int
@@ -88,6 +102,9 @@ class FitRecipe:
         Divides the integer scores before the softmax, in training only.
     label_smoothing : float
         Share of the target spread over all classes.
+    bfloat16 : bool
+        Whether the training steps compute in bfloat16: a fifth faster on processors that have it, and exact for sums
+        up to 256. Validation and export always compute in float32 or float64.
 
     Raises
     ------
@@ -98,19 +115,30 @@ class FitRecipe:
     epochs: int
     batch: int = 256
     learning_rate: float = 0.01
+    settle_epochs: int = 0
+    settle_rate: float = 3e-4
+    settle_flip_rates: tuple[float, float] = (0.06, 0.008)
     seed: int = 1
     validation_images: int = 5000
     shift_pixels: int = 0
     flip: bool = False
     temperature: float = 16.0
     label_smoothing: float = 0.0
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for field, low in (("epochs", 1), ("batch", 2), ("validation_images", 1), ("shift_pixels", 0)):
+        lowest = {"epochs": 1, "batch": 2, "validation_images": 1, "shift_pixels": 0, "settle_epochs": 0}
+        for field, low in lowest.items():
             if getattr(self, field) < low:
                 raise TrainingError(f"fit recipe: {field}={getattr(self, field)}; use {low} or more")
-        for field in ("learning_rate", "temperature"):
+        if self.settle_epochs > self.epochs:
+            raise TrainingError(
+                f"fit recipe: settle_epochs={self.settle_epochs} of epochs={self.epochs}; use at most as many"
+            )
+        if not min(self.settle_flip_rates) > 0:
+            raise TrainingError(f"fit recipe: settle_flip_rates={self.settle_flip_rates}; use more than 0")
+        for field in ("learning_rate", "settle_rate", "temperature"):
             if not getattr(self, field) > 0:
                 raise TrainingError(f"fit recipe: {field}={getattr(self, field)}; use more than 0")
         if not 0 <= self.label_smoothing < 1:

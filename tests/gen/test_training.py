@@ -1,7 +1,9 @@
 """Training and export: integer networks equal the PyTorch models that they came from."""
 
 import builtins
+import dataclasses
 import gzip
+import itertools
 import json
 import struct
 from importlib import resources
@@ -19,7 +21,7 @@ from xnorweave.training.presets import PRESETS, preset
 from xnorweave.training.recipe import FitRecipe, ModelRecipe, Recipe
 
 SEED = 20200309
-SMALL = ModelRecipe(image_shape=(2, 10, 11), classes=4, convolutions=(6, 5), dense=(12,))
+SMALL = ModelRecipe(image_shape=(2, 10, 11), classes=4, convolutions=(12, 10), dense=(12,))
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -86,12 +88,26 @@ class TestIdx:
 class TestRecipe:
     def test_refuses_image_that_shrinks_away(self) -> None:
         with pytest.raises(TrainingError, match=r"shrinks to .* after 3 stages"):
-            ModelRecipe(convolutions=(8, 8, 8, 8)[:3], image_shape=(1, 14, 14))
+            ModelRecipe(convolutions=(8, 8, 8), pools=(2, 2, 2), image_shape=(1, 14, 14))
+
+    def test_refuses_stages_without_their_pooling(self) -> None:
+        with pytest.raises(TrainingError, match=r"pools=\(2,\) for 2 convolutions; give one side each"):
+            ModelRecipe(convolutions=(8, 8), pools=(2,))
 
     @pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("batch", 1), ("temperature", 0.0)])
     def test_refuses_values_out_of_range(self, field: str, value: float) -> None:
         with pytest.raises(TrainingError, match=f"fit recipe: {field}={value}"):
             FitRecipe(**({"epochs": 1} | {field: value}))
+
+    def test_refuses_settling_beyond_the_epochs_or_at_no_flip_rate(self) -> None:
+        with pytest.raises(TrainingError, match="settle_epochs=3 of epochs=2; use at most as many"):
+            FitRecipe(epochs=2, settle_epochs=3)
+        with pytest.raises(TrainingError, match=r"settle_flip_rates=\(0\.1, 0\); use more than 0"):
+            FitRecipe(epochs=2, settle_flip_rates=(0.1, 0))
+
+    def test_other_number_of_epochs_is_divided_alike(self) -> None:
+        whole, short = preset("fashion-mnist-folded").fit, preset("fashion-mnist-folded", epochs=15).fit
+        assert short == dataclasses.replace(whole, epochs=15, settle_epochs=4)
 
     def test_unknown_preset_lists_the_known(self) -> None:
         with pytest.raises(TrainingError, match="preset 'mnist': unknown; choose fashion-mnist"):
@@ -100,13 +116,33 @@ class TestRecipe:
     @pytest.mark.parametrize("name", PRESETS)
     def test_presets_fit_the_small_board(self, name: str) -> None:
         model = preset(name, epochs=3).model
-        features = int(np.prod(model.feature_shape()))
-        assert np.prod(model.convolutions) * model.kernel**2 <= 2304
-        assert features * model.dense[0] + model.dense[0] * model.classes <= 60_000
+        weights, operations = layer_sizes(model)
+        # The first two convolutions are wired, about 0.3 LUT4 a weight; the others have their weights in block RAM, and
+        # at one image in 784 cycles, one pixel a cycle, lanes of about 2.3 LUT4 each: half of the iCE40 UP5K in all.
+        assert sum(weights[:2]) <= 6500
+        assert sum(weights[2:]) <= 82_000
+        assert sum(operations[2:]) <= 250_000
+
+
+def layer_sizes(model: ModelRecipe) -> tuple[list[int], list[int]]:
+    """Return the weights and the binary operations an image of every layer."""
+    weights, operations, inputs = [], [], model.image_shape[0]
+    for number, outputs in enumerate(model.convolutions, start=1):
+        before = dataclasses.replace(
+            model, convolutions=model.convolutions[:number], pools=(*model.pools[: number - 1], 1)
+        )
+        weights.append(inputs * outputs * model.kernel**2)
+        operations.append(weights[-1] * int(np.prod(before.feature_shape()[1:])))
+        inputs = outputs
+    features = [int(np.prod(model.feature_shape())), *model.dense, model.classes]
+    weights += [inputs * outputs for inputs, outputs in itertools.pairwise(features)]
+    return weights, operations + weights[len(model.convolutions) :]
 
 
 def random_model(recipe: ModelRecipe):
-    """Return a model with random weights and batch norms; scales of either sign and 0, one constant channel each."""
+    """Return a model with random weights and batch norms; scales of either sign (convolutions: positive) and 0, one
+    constant channel each.
+    """
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
     from xnorweave.training.models import BinaryNetwork
 
@@ -118,14 +154,19 @@ def random_model(recipe: ModelRecipe):
         for name, norm in model.layers.named_children():
             if not name.endswith("_norm"):
                 continue
-            scale = 60.0 * 255 if name == "conv1_norm" else 6.0
+            # Near the spread of the sums, so that most channels fire for some images only; pooled sums lie higher.
+            scale = 600.0 / (1 << recipe.pixel_shift_bits) if name == "conv1_norm" else 6.0
             norm.running_mean.copy_(scale / 20 * torch.randn(norm.num_features, generator=generator))
+            if name.startswith("conv"):
+                norm.running_mean.add_(scale)
             norm.running_var.copy_(scale**2 * torch.rand(norm.num_features, generator=generator))
             norm.bias.mul_(0.3)
             norm.weight[:3] = torch.tensor([0.0, 0.0, -0.7])
             norm.bias[:2] = torch.tensor([0.0, -0.1])  # sign(0) = +1: always; never
             norm.weight[3], norm.bias[3] = 1e-6, 5.0  # fires for every sum that can occur
             norm.weight[4], norm.bias[4], norm.running_mean[4] = -1.0, 0.0, 2.0  # a tie on a sum that can occur
+            if name.startswith("conv"):
+                norm.weight.abs_()
     return model
 
 
@@ -134,11 +175,14 @@ class TestExport:
         "recipe",
         [
             SMALL,
-            ModelRecipe(image_shape=(1, 10, 10), classes=4, convolutions=(5,), dense=(9, 8), pixel_shift_bits=4),
-            ModelRecipe(image_shape=(1, 5, 6), classes=4, convolutions=(), dense=(9,)),
-            ModelRecipe(image_shape=(3, 9, 9), classes=4, convolutions=(7, 6), kernel=2, pool=1, dense=(9,)),
+            ModelRecipe(
+                image_shape=(1, 10, 10), classes=4, convolutions=(5,), pools=(2,), dense=(9, 8), pixel_shift_bits=4
+            ),
+            ModelRecipe(image_shape=(1, 5, 6), classes=4, convolutions=(), pools=(), dense=(9,)),
+            ModelRecipe(image_shape=(3, 9, 9), classes=4, convolutions=(7, 6), kernel=2, pools=(1, 1), dense=(9,)),
+            ModelRecipe(image_shape=(1, 16, 16), classes=4, convolutions=(10, 12, 12), pools=(2, 1, 3), dense=()),
         ],
-        ids=["two-convolutions", "coarse-pixels", "dense-only", "no-pooling"],
+        ids=["two-convolutions", "coarse-pixels", "dense-only", "no-pooling", "pooling-differs"],
     )
     def test_every_layer_equals_torch(self, recipe: ModelRecipe) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
@@ -148,13 +192,12 @@ class TestExport:
         images = random_images(recipe.image_shape, 300).images
         outputs = reference.layer_outputs(export_network(model, name="small"), images)
         value = (torch.tensor(images) >> recipe.pixel_shift_bits).double()
-        after_pool = bool(recipe.convolutions) and recipe.pool > 1
         for name, layer in model.double().layers.named_children():
             value = layer(value)
             if name.endswith("_sign"):
                 stage = name.removesuffix("_sign")
-                pooled = after_pool and stage.startswith("conv")
-                ours = outputs[stage.replace("conv", "pool") if pooled else f"{stage}_threshold"]
+                pooled = f"pool{stage.removeprefix('conv')}"
+                ours = outputs[pooled if pooled in outputs else f"{stage}_threshold"]
                 np.testing.assert_array_equal(ours, value.detach().numpy().reshape(ours.shape), err_msg=name)
         np.testing.assert_array_equal(outputs[f"fc{len(recipe.dense) + 1}"], value.detach().numpy())
         np.testing.assert_array_equal(outputs["classes"], value.argmax(1).numpy())
@@ -182,6 +225,19 @@ class TestExport:
         with pytest.raises(TrainingError, match="conv2: batch norm holds values that are not finite"):
             export_network(model, name="small")
 
+    def test_refuses_norm_that_falls_behind_pooling(self) -> None:
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
+        from xnorweave.training.binarize import clip_weights
+        from xnorweave.training.export import export_network
+
+        model = random_model(SMALL)
+        with torch.no_grad():
+            model.layers.get_submodule("conv2_norm").weight[2] = -0.7
+        with pytest.raises(TrainingError, match="conv2: batch norm of channel 2 falls"):
+            export_network(model, name="small")
+        clip_weights(model)
+        export_network(model, name="small")
+
     def test_verification_counts_a_wrong_network(self, tmp_path: Path) -> None:
         pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
         from xnorweave.training.export import export_network, verify
@@ -197,25 +253,38 @@ class TestExport:
 
 class TestFit:
     recipe = Recipe(
-        name="small", model=SMALL, fit=FitRecipe(epochs=3, batch=16, validation_images=40, shift_pixels=1, flip=True)
+        name="small",
+        model=SMALL,
+        fit=FitRecipe(
+            epochs=4,
+            settle_epochs=2,
+            settle_flip_rates=(0.005, 0.005),  # whatever flips once: a few steps are all there are
+            batch=16,
+            validation_images=40,
+            shift_pixels=1,
+            flip=True,
+        ),
     )
 
-    def test_killed_run_goes_on_to_the_same_weights(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("bfloat16", [False, True])
+    def test_killed_run_goes_on_to_the_same_weights(self, tmp_path: Path, bfloat16: bool) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
         from xnorweave.training.fit import Trainer
 
+        recipe = dataclasses.replace(self.recipe, fit=dataclasses.replace(self.recipe.fit, bfloat16=bfloat16))
         images = random_images(SMALL.image_shape, 200)
-        expected = Trainer(self.recipe, images).run()
+        expected = Trainer(recipe, images).run()
 
-        def stop_after_first(line: str) -> None:
-            raise KeyboardInterrupt(line)
+        def stop_while_settling(line: str) -> None:
+            if "epoch 3/4" in line:
+                raise KeyboardInterrupt(line)
 
         checkpoint = tmp_path / "run.pt"
         with pytest.raises(KeyboardInterrupt):
-            Trainer(self.recipe, images, checkpoint=checkpoint, progress=stop_after_first).run()
+            Trainer(recipe, images, checkpoint=checkpoint, progress=stop_while_settling).run()
         lines: list[str] = []
-        result = Trainer(self.recipe, images, checkpoint=checkpoint, progress=lines.append).run()
-        assert len(lines) == 2
+        result = Trainer(recipe, images, checkpoint=checkpoint, progress=lines.append).run()
+        assert len(lines) == 1
         assert (result.best_epoch, result.validation_correct) == (expected.best_epoch, expected.validation_correct)
         for name, value in expected.model.state_dict().items():
             assert torch.equal(result.model.state_dict()[name], value), name
@@ -234,6 +303,41 @@ class TestFit:
         with pytest.raises(TrainingError, match=r"run\.pt: not a whole checkpoint"):
             load_checkpoint(path, self.recipe)
 
+    def test_learning_rate_falls_along_one_cosine_and_another_for_settling(self) -> None:
+        pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
+        from xnorweave.training.fit import learning_rate, settling_share
+
+        fit = FitRecipe(epochs=8, settle_epochs=4, learning_rate=0.02, settle_rate=0.001)
+        steps = (0, 20, 39, 40, 60, 79)
+        rates = [learning_rate(fit, step, steps_per_epoch=10) for step in steps]
+        np.testing.assert_allclose(rates, [0.02, 0.01, 0.02 * 0.00154, 0.001, 0.0005, 0.001 * 0.00154], rtol=1e-3)
+        assert [settling_share(fit, step, 10) >= 0 for step in steps] == [False, False, False, True, True, True]
+        whole = dataclasses.replace(fit, settle_epochs=0)
+        assert learning_rate(whole, 40, steps_per_epoch=10) == pytest.approx(0.01)
+        assert settling_share(whole, 79, 10) < 0
+
+    def test_freezer_holds_what_flips_at_its_usual_sign(self) -> None:
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
+        from xnorweave.training.binarize import BinaryDense
+        from xnorweave.training.freeze import Freezer
+
+        layer = BinaryDense(3, 1)
+        latent = layer.weight.data
+        latent.copy_(torch.tensor([[0.5, 0.5, 0.5]]))
+        freezer = Freezer(layer)
+        for step in range(400):  # the first weight stays, the second is -1 in three steps of four, the third moved once
+            latent.copy_(torch.tensor([[0.5, 0.1 if step % 4 == 0 else -0.1, -0.5]]))
+            freezer.step(1.0)
+        assert freezer.frozen_count() == 0
+        freezer.step(0.2)
+        restored = Freezer(layer)
+        restored.load_state_dict(freezer.state_dict())
+        for one in (freezer, restored):
+            assert one.frozen_count() == 1
+            latent.copy_(torch.tensor([[0.3, 0.3, 0.3]]))
+            one.step(0.2)
+            torch.testing.assert_close(latent, torch.tensor([[0.3, -1.0, 0.3]]))
+
     def test_estimated_norms_are_those_of_the_images(self) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
         from xnorweave.training.fit import estimate_norms
@@ -242,7 +346,7 @@ class TestFit:
         images = torch.tensor(random_images(SMALL.image_shape, 70).images)
         estimate_norms(model, images, 32)
         norm = model.layers.get_submodule("conv1_norm")
-        sums = model.layers.get_submodule("conv1")(images[:64].float()).detach()
+        sums = model.layers[:2](images[:64].float()).detach()  # the convolution and its pooling
         torch.testing.assert_close(norm.running_mean, sums.mean((0, 2, 3)))
         assert not model.training
         assert norm.momentum == 0.1
