@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xnorweave.adder_graph import AdderGraph, GraphBuilder
 from xnorweave.boards.catalogue import boards
-from xnorweave.commands.hardware import board_levels
+from xnorweave.commands.planning import board_levels
 from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.hw.adder_graph import operations, range_shape
 from xnorweave.hw.segments import asap_segments, check_segments
