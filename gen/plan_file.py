@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from xnorweave.cost import CostFamily
 from xnorweave.errors import DataError, UnsupportedError
-from xnorweave.folded_cost import CostFamily
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
 from xnorweave.passes.plan import LayerPlan, Plan

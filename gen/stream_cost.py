@@ -4,7 +4,8 @@ Quick estimates for choosing a plan: sharing a large layer's sums, which `xnorwe
 than all of the choice.
 """
 
-from xnorweave.folded_cost import CostFamily, Resources, memory
+from xnorweave.cost import CostFamily
+from xnorweave.folded_cost import Resources, memory
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, TableStage
 
 __all__ = ["adapter", "argmax_resources", "link_resources", "pool_resources", "table_resources", "wired_resources"]

@@ -11,6 +11,7 @@ from xnorweave.boards.pll import find_pll
 from xnorweave.commands.options import PlanOptions
 from xnorweave.commands.source import Report, head
 from xnorweave.errors import DataError, DoesNotFitError
+from xnorweave.folded_cost import Resources
 from xnorweave.network import Network
 from xnorweave.passes.choose_plan import Budget, PlanChoice, choose_plan
 from xnorweave.passes.plan import Plan
@@ -38,9 +39,7 @@ def board_levels(board: Board, clock_mhz: float | None = None) -> int:
 
 def board_budget(board: Board, network: Network, clock_mhz: float | None = None) -> Budget:
     """What a board offers to the core: the usable share of its LUTs, and its block RAMs, without the serial link."""
-    channels, height, width = network.input.shape
-    word_bits = channels * (8 if network.input.kind == "pixels" else 1)
-    link = link_resources(bytes_per_word(word_bits) * height * width, board.family)
+    link = _link(board, network)
     return Budget(
         family=board.family,
         luts=int(_USABLE * board.luts) - link.luts,
@@ -48,6 +47,13 @@ def board_budget(board: Board, network: Network, clock_mhz: float | None = None)
         clock_mhz=board.clock_mhz if clock_mhz is None else clock_mhz,
         name=board.name,
     )
+
+
+def _link(board: Board, network: Network) -> Resources:
+    """What the board's serial link takes beside the core."""
+    channels, height, width = network.input.shape
+    word_bits = channels * (8 if network.input.kind == "pixels" else 1)
+    return link_resources(bytes_per_word(word_bits) * height * width, board.family)
 
 
 def plan_for(network: Network, board: Board, options: PlanOptions) -> Plan:
@@ -127,15 +133,14 @@ def _totals(made: Plan, board: Board, network: Network, clock_mhz: float) -> dic
 
 def _estimate(made: Plan, board: Board, network: Network, clock_mhz: float) -> dict[str, Any]:
     """``synthesis`` of a report, with the serial link, as far as it can be told beforehand."""
-    budget = board_budget(board, network)
-    link_luts, link_rams = int(_USABLE * board.luts) - budget.luts, board.block_rams - budget.block_rams
+    link = _link(board, network)
     return {
         "estimated": True,
         "board": board.name,
         "device": board.device,
-        "luts": made.luts + link_luts,
+        "luts": made.luts + link.luts,
         "luts_available": board.luts,
-        "block_rams": made.block_rams + link_rams,
+        "block_rams": made.block_rams + link.block_rams,
         "block_rams_available": board.block_rams,
         "clock_mhz": clock_mhz,
         "frames_per_second": round(clock_mhz * 1e6 / made.interval_cycles, 1),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xnorweave.cost import CostFamily
 from xnorweave.errors import DoesNotFitError, UnsupportedError
-from xnorweave.folded_cost import CostFamily
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, Options, StageOptions
 from xnorweave.passes.plan import LayerPlan, Plan

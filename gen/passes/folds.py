@@ -5,8 +5,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from xnorweave.cost import CostFamily
 from xnorweave.errors import UnsupportedError
-from xnorweave.folded_cost import CostFamily, Resources, folded_resources, least_buffer_rows, sum_bits
+from xnorweave.folded_cost import Resources, folded_resources, least_buffer_rows, sum_bits
 from xnorweave.hw.folded_conv2d import group_cycles
 from xnorweave.passes.plan import LayerPlan, Storage
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage
