@@ -91,7 +91,7 @@ EDITS = [
     ("conv", {"pe": True}, DataError, r"conv: pe=True is not a whole number"),
     ("conv", {"pe": 2.0}, DataError, r"conv: pe=2.0 is not a whole number"),
     ("conv", {"vectors": 11}, UnsupportedError, r"conv: vectors=11 is not within 1 to its 10 output columns"),
-    ("conv", {"buffer_rows": 2}, UnsupportedError, r"conv: buffer_rows=2 is not within 3 to 24"),
+    ("conv", {"buffer_rows": 5}, UnsupportedError, r"conv: buffer_rows=5 is not within 6 to 24, the fewest"),
     ("conv", {"buffer_rows": 10**9}, DataError, r"conv: buffer_rows=1000000000 is not a whole number from 1 to 4096"),
     ("conv", {"storage": "disk"}, DataError, r"conv: storage='disk' is neither block nor logic"),
     ("conv", {"name": "convolution"}, DataError, r"layer 'convolution': the network has none; its layers: conv, pool"),

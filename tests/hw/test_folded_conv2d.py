@@ -198,3 +198,37 @@ def test_refusals():
 
 def test_gather_counts_the_last_group_of_a_row():
     assert PixelGather(channels=5, pe=2, vectors=3, columns=4).neuron_fold == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "least", "steady"),
+    [
+        ((12, 3, 1, 0, 0), 3, 6),  # three rows are read while the next frame's first three are written
+        ((12, 3, 1, 1, 1), 3, 5),
+        ((9, 3, 2, 0, 0), 3, 6),
+        ((7, 1, 3, 0, 0), 3, 6),  # rows between the windows are freed unread
+        ((5, 5, 1, 0, 0), 5, 10),  # one row of windows needs the whole frame
+        ((4, 1, 1, 0, 0), 1, 2),
+    ],
+)
+def test_steady_rows(shape, least, steady):
+    steps = RowSteps(*shape)
+    assert (steps.least, steps.steady) == (least, steady)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_steady_rows_keep_even_reading_and_writing_apart(seed):
+    """Frame after frame, rows come and go at the same pace: whole rows are there in time, and no more than fit."""
+    rng = np.random.default_rng(seed)
+    rows, kernel, stride = int(rng.integers(3, 14)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    steps = RowSteps(rows, kernel, stride, *(int(n) for n in rng.integers(0, kernel, 2)))
+    count = len(steps.freed)
+    gone, lead, most = 0, 0, 0
+    begins = []
+    for step in range(3 * count):
+        begins.append((step * rows / count, gone))
+        lead = max(lead, gone + steps.needed[step % count] - step * rows / count)
+        gone += steps.freed[step % count]
+    for begin, first in begins:
+        most = max(most, int(np.ceil(begin + rows / count + lead - 1e-9)) - first)
+    assert most <= steps.steady
