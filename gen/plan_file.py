@@ -13,7 +13,7 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import DataError, UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
-from xnorweave.passes.plan import LayerPlan, Plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, Stage, streamline
 
 __all__ = ["PLAN_FORMAT", "load_plan", "plan_document", "read_plan"]

@@ -29,7 +29,8 @@ from xnorweave.errors import DataError, MismatchError, XnorweaveError
 from xnorweave.images import ImageSet
 from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Network
-from xnorweave.passes.plan import Plan, make_plan
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.report import write_report
 from xnorweave.sim import golden

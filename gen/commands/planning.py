@@ -14,7 +14,7 @@ from xnorweave.errors import DataError, DoesNotFitError
 from xnorweave.folded_cost import Resources
 from xnorweave.network import Network
 from xnorweave.passes.choose_plan import Budget, PlanChoice, choose_plan
-from xnorweave.passes.plan import Plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.schedule import Family, levels_for_clock
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.stream_cost import link_resources

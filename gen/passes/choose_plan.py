@@ -19,7 +19,7 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, Options, StageOptions
-from xnorweave.passes.plan import LayerPlan, Plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import streamline
 
 __all__ = ["Budget", "PlanChoice", "Planner", "choose_plan"]

@@ -7,7 +7,7 @@ from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
 from xnorweave.passes.choose_plan import Budget, Planner, choose_plan
 from xnorweave.passes.folds import Link, StageOptions, folded, links, spatial, unfolded
-from xnorweave.passes.plan import Plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
 FAMILIES = ("ice40", "ecp5")
