@@ -58,6 +58,11 @@ class Budget:
         assert self.clock_mhz is not None
         return self.clock_mhz * 1e6 / cycles
 
+    def cycles(self, fps: float) -> int:
+        """Most cycles a frame at a rate, so that the `rate` of an interval gives it back; needs a clock."""
+        assert self.clock_mhz is not None
+        return int(self.clock_mhz * 1e6 / fps * (1 + 1e-9))
+
     def holds(self, plan: Plan) -> bool:
         """Whether a plan fits by its estimates."""
         return plan.luts <= self.luts and plan.block_rams <= self.block_rams
@@ -125,7 +130,7 @@ def _target_cycles(planner: "Planner", budget: Budget, fps: float) -> int:
         raise UnsupportedError(f"fps={fps:g}: a frame rate needs a clock; give one")
     if not 0 < fps < float("inf"):
         raise UnsupportedError(f"fps={fps:g}: give a number above 0")
-    cycles = int(budget.clock_mhz * 1e6 / fps * (1 + 1e-9))
+    cycles = budget.cycles(fps)
     if cycles < planner.intervals[0]:
         top = budget.rate(planner.intervals[0])
         raise DoesNotFitError(
@@ -219,7 +224,7 @@ class Planner:
 
     def reaching(self, budget: Budget, fps: float) -> Plan | None:
         """The smallest plan that reaches a frame rate, where it fits."""
-        if budget.clock_mhz is None or (cycles := int(budget.clock_mhz * 1e6 / fps)) < self.intervals[0]:
+        if budget.clock_mhz is None or (cycles := budget.cycles(fps)) < self.intervals[0]:
             return None
         plan = self.smallest(budget, cycles)
         return plan if plan is not None and budget.holds(plan) else None
