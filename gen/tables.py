@@ -21,7 +21,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("plan", _plan),
         ("simulation", _facts),
         ("accuracy", _facts),
-        ("synthesis", _facts),
+        ("synthesis", _synthesis),
         ("neighbours", _neighbours),
         ("boards", _rows),
         ("tools", _tools),
@@ -65,6 +65,12 @@ def _facts(part: _Row) -> Table:
     for name, value in part.items():
         table.add_row(Text(name.replace("_", " "), style="dim"), _cell(value))
     return table
+
+
+def _synthesis(part: _Row) -> Table | Group:
+    """The facts, and below them what to say of a plan that does not fit."""
+    facts = _facts({name: value for name, value in part.items() if name != "message"})
+    return Group(facts, Text(part["message"], style="bold yellow")) if "message" in part else facts
 
 
 def _rows(rows: list[_Row]) -> Table:
