@@ -8,6 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from xnorweave.report import slowness
+
 __all__ = ["show"]
 
 _Row = dict[str, Any]
@@ -178,7 +180,9 @@ def _plan(part: _Row) -> Group:
     for layer in layers:
         style = "bold" if layer["name"] == part.get("slowest") else None
         table.add_row(*(_cell(layer.get(name)) for name in columns), style=style)
-    return Group(_facts({name: value for name, value in part.items() if name != "layers"}), table)
+    facts = _facts({name: value for name, value in part.items() if name != "layers"})
+    slow = slowness(part)
+    return Group(facts, Text(slow, style="bold yellow"), table) if slow else Group(facts, table)
 
 
 def _neighbours(rows: list[_Row]) -> Table:

@@ -23,7 +23,7 @@ __all__ = ["board_budget", "board_levels", "plan", "plan_for"]
 
 # Place and route fails, or misses its clock, on a chip that is nearly full; and estimates are some percent off.
 _USABLE = 0.9
-# Block RAMs are never estimated below what Yosys takes, and up to a fifth above it (bench/results/folded_cost.json):
+# Of the layers in bench/results/folded_cost.json none takes more block RAMs than estimated, and some one or two fewer:
 # what is estimated beyond this many times the chip's cannot be placed.
 _HOPELESS = 1.25
 
