@@ -26,7 +26,8 @@ from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.threshold import ThresholdUnit
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, links, waiting_words
-from xnorweave.passes.plan import LayerPlan, Plan, make_plan
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.schedule import Schedule, schedule
 from xnorweave.passes.share import StrategyChoice, share_layer
 from xnorweave.passes.streamline import (

@@ -48,9 +48,9 @@ class RowSteps:
     def _steady(self, rows: int) -> int:
         """Rows that hold what evenly paced writing is ahead of evenly paced reading, over any number of frames.
 
-        Of the input's ``rows`` a frame, ``rows / steps`` come during each step, as one output row may be called. Writing
-        must be so far ahead that what a step needs is there when it begins; and before it ends, when nothing of it is
-        free yet, all that has come must have room.
+        Of the input's ``rows`` a frame, ``rows / steps`` come during each step, that is each output row. Writing must
+        be so far ahead that what a step needs is there when it begins; and before it ends, when nothing of it is free
+        yet, all that has come must have room.
         """
         steps = len(self.freed)
         gone = [0, *itertools.accumulate(self.freed)]

@@ -20,7 +20,7 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, Options, StageOptions
-from xnorweave.passes.plan import LayerPlan, Plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import streamline
 
 __all__ = ["Budget", "PlanChoice", "Planner", "choose_plan"]
@@ -59,6 +59,11 @@ class Budget:
         assert self.clock_mhz is not None
         return self.clock_mhz * 1e6 / cycles
 
+    def cycles(self, fps: float) -> int:
+        """Most cycles a frame at a rate, so that the `rate` of an interval gives it back; needs a clock."""
+        assert self.clock_mhz is not None
+        return int(self.clock_mhz * 1e6 / fps * (1 + 1e-9))
+
     def holds(self, plan: Plan) -> bool:
         """Whether a plan fits by its estimates."""
         return plan.luts <= self.luts and plan.block_rams <= self.block_rams
@@ -94,7 +99,7 @@ def choose_plan(
     free_running: bool = False,
     alternatives: Mapping[str, Budget] | None = None,
 ) -> PlanChoice:
-    """Give every layer an engine and a fold: the highest frame rate that fits, or the smallest plan that reaches ``fps``.
+    """Give every layer an engine and a fold: the highest frame rate that fits, or the smallest plan that has ``fps``.
 
     Optimal by the estimates of `xnorweave.folded_cost` and `xnorweave.stream_cost`.
 
@@ -130,7 +135,7 @@ def _target_cycles(planner: "Planner", budget: Budget, fps: float) -> int:
         raise UnsupportedError(f"fps={fps:g}: a frame rate needs a clock; give one")
     if not 0 < fps < float("inf"):
         raise UnsupportedError(f"fps={fps:g}: give a number above 0")
-    cycles = int(budget.clock_mhz * 1e6 / fps * (1 + 1e-9))
+    cycles = budget.cycles(fps)
     if cycles < planner.intervals[0]:
         top = budget.rate(planner.intervals[0])
         raise DoesNotFitError(
@@ -218,7 +223,7 @@ class Planner:
         return self.smallest(budget, self.intervals[index]) if index < len(self.intervals) else None
 
     def smallest(self, budget: Budget, cycles: int) -> Plan | None:
-        """The plan within an interval that takes the least of a budget; where LUTs are too few, that of the fewest LUTs.
+        """The plan within an interval that takes least of a budget; where LUTs are too few, that of the fewest LUTs.
 
         None where block RAMs are too few.
         """
@@ -232,7 +237,7 @@ class Planner:
 
     def reaching(self, budget: Budget, fps: float) -> Plan | None:
         """The smallest plan that reaches a frame rate, where it fits."""
-        if budget.clock_mhz is None or (cycles := int(budget.clock_mhz * 1e6 / fps)) < self.intervals[0]:
+        if budget.clock_mhz is None or (cycles := budget.cycles(fps)) < self.intervals[0]:
             return None
         plan = self.smallest(budget, cycles)
         return plan if plan is not None and budget.holds(plan) else None

@@ -9,7 +9,7 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import UnsupportedError
 from xnorweave.folded_cost import Resources, folded_resources, least_buffer_rows, sum_bits
 from xnorweave.hw.folded_conv2d import group_cycles
-from xnorweave.passes.plan import LayerPlan, Storage
+from xnorweave.passes.plan_types import LayerPlan, Storage
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage
 from xnorweave.stream_cost import adapter, argmax_resources, pool_resources, table_resources, wired_resources
 

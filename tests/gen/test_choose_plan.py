@@ -8,7 +8,7 @@ from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
 from xnorweave.passes.choose_plan import Budget, Planner, choose_plan
 from xnorweave.passes.folds import Link, StageOptions, folded, links, spatial, unfolded
-from xnorweave.passes.plan import Plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
 FAMILIES = ("ice40", "ecp5")
@@ -203,6 +203,17 @@ def test_a_rate_that_does_not_fit_says_which_does(large):
         choose(large, medium, fps=80_000)
     rate = float(str(e.value).split("at most ")[1].split(" ")[0])
     assert medium.holds(choose(large, medium, fps=rate).plan)
+
+
+def test_the_rate_of_an_interval_is_reached_by_it(large):
+    plans = planner(large)
+    budgets = [replace(ROOMY, clock_mhz=mhz) for mhz in (12.0, 25.0, 48.0, 33.3)]
+    lost = [(b, n) for b in budgets for n in plans.intervals if int(b.clock_mhz * 1e6 / b.rate(n)) < n]
+    assert lost  # as rounded, some rates want a cycle less
+    for budget, cycles in lost[:5]:
+        assert budget.cycles(budget.rate(cycles)) == cycles
+        assert plans.reaching(budget, budget.rate(cycles)) == plans.smallest(budget, cycles)
+        assert choose(large, budget, fps=budget.rate(cycles)).plan == plans.smallest(budget, cycles)
 
 
 def test_a_rate_out_of_reach_is_refused(large):

@@ -8,7 +8,7 @@ from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
 from xnorweave.passes.choose_plan import Budget, Planner
 from xnorweave.passes.folds import Link, folded, links, unfolded
-from xnorweave.passes.plan import LayerPlan, Plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 from xnorweave.sim.amaranth_bench import run_amaranth
 from xnorweave.sim.bench import Stimulus
