@@ -15,7 +15,8 @@ placed
     CNV's conv1 whole, with its window and thresholds, mapped, placed and routed on an ECP5 of speed grade 6: shared,
     unshared, and shared with random weights of its shape. ``not_placed`` says why nextpnr gave no answer.
 
-``--only PART ...`` measures some parts and leaves the others as they are in the file.
+``--only PART ...`` measures some parts and leaves the others as they are in the file; ``--rows LAYER:STRATEGY ...`` of
+``placed`` these alone.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -222,12 +224,17 @@ def compare_layers() -> dict[str, Any]:
     return {name: apart(__file__, "compare", name) for name in MAPPED}
 
 
-def place_layers() -> dict[str, Any]:
-    """Whole layers on a chip."""
-    found: dict[str, Any] = {}
+def place_layers(rows: Sequence[str] = ()) -> dict[str, Any]:
+    """Whole layers on a chip; those of no row named as they were."""
+    found: dict[str, Any] = _document().get("placed", {}) if rows else {}
     for name, strategy in PLACED:
-        found.setdefault(name, {})[strategy] = apart(__file__, "place", name, strategy)
+        if not rows or f"{name}:{strategy}" in rows:
+            found.setdefault(name, {})[strategy] = apart(__file__, "place", name, strategy)
     return found
+
+
+def _document() -> dict[str, Any]:
+    return json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
 
 
 PARTS = {"layers": measure_layers, "mapped": map_layers, "peer": compare_layers, "placed": place_layers}
@@ -250,15 +257,16 @@ def main() -> None:
     """Measure and write the result; with ``--one``, print one measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    rows = [f"{name}:{strategy}" for name, strategy in PLACED]
+    parser.add_argument("--rows", nargs="+", choices=rows, default=[], help="layers to place")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(*options.one)))
         return
     for part in options.only:
-        found = PARTS[part]()
-        document: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-        document |= {"yosys": yosys_version(), part: found}
+        found = place_layers(options.rows) if part == "placed" else PARTS[part]()
+        document = _document() | {"yosys": yosys_version(), part: found}
         RESULT.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
