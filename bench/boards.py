@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,10 @@ NETWORKS = {
     ),
 }
 PAIRS = tuple(f"{network}:{board}" for network in NETWORKS for board in BOARDS)
+# What a pair is planned and built with besides.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "cnvW1A1_cifar10:ulx3s-85f": ("--clock", "50", "--fps", "5100"),
+}
 # The smallest boards that hold a network, and those that show how its rate grows.
 BUILT = (
     "fashion_mnist:icebreaker",
@@ -105,9 +110,9 @@ def plain(line: str) -> str:
     return re.sub(r"/[^\s:;,]*/", "", re.sub(r"[;,]? logs?: \S+", "", line))
 
 
-def plan(case: Case, board: str) -> Row:
+def plan(case: Case, board: str, options: Sequence[str] = ()) -> Row:
     """What `xnorweave plan` chooses and estimates, or why not."""
-    document, kept = run("plan", case.net, "--board", board)
+    document, kept = run("plan", case.net, "--board", board, *options)
     if document is None:
         return kept
     chosen, synthesis = document["plan"], document["synthesis"]
@@ -116,12 +121,12 @@ def plan(case: Case, board: str) -> Row:
     return slowest | {name: synthesis[name] for name in names} | kept
 
 
-def build(case: Case, board: str, planned: Row) -> Row:
+def build(case: Case, board: str, planned: Row, options: Sequence[str] = ()) -> Row:
     """What `xnorweave build` came to, beside what was planned just before; or why not."""
     with tempfile.TemporaryDirectory() as folder:
         data = ["--data", str(case.data)] if case.data else []
-        images = ["--images", str(case.images)]
-        document, kept = run("build", case.net, "--board", board, "-o", f"{folder}/build", *images, *data)
+        more = ["--images", str(case.images), *data, *options]
+        document, kept = run("build", case.net, "--board", board, "-o", f"{folder}/build", *more)
     if document is None:
         return kept
     made, synthesis, simulation = document["plan"], document["synthesis"], document["simulation"]
@@ -179,11 +184,11 @@ def measure(results: Results, planned: list[str], built: list[str]) -> None:
     plans: dict[str, Row] = {}
     for pair in planned:
         network, board = pair.split(":")
-        plans[pair] = plan(NETWORKS[network], board)
+        plans[pair] = plan(NETWORKS[network], board, OPTIONS.get(pair, ()))
         results.keep(pair, "plan", plans[pair])
     for pair in built:
         network, board = pair.split(":")
-        results.keep(pair, "build", build(NETWORKS[network], board, plans[pair]))
+        results.keep(pair, "build", build(NETWORKS[network], board, plans[pair], OPTIONS.get(pair, ())))
 
 
 def known(pair: str) -> str:
