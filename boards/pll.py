@@ -4,6 +4,7 @@
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false, reportIndexIssue=false
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,7 +55,8 @@ def find_pll(board: Board, clock_mhz: float) -> Pll:
     DeviceError
         If that is more than 5 % off.
     """
-    candidates = _ice40(board.clock_mhz) if board.family == "ice40" else _ecp5(board.clock_mhz)
+    every = _ice40(board.clock_mhz) if board.family == "ice40" else _ecp5(board.clock_mhz)
+    candidates = every if math.isfinite(clock_mhz) else ()
     best = min(candidates, key=lambda pll: abs(pll.output_mhz - clock_mhz), default=None)
     if best is None or abs(best.output_mhz - clock_mhz) > _TOLERANCE * clock_mhz:
         low, high = _ICE40_OUTPUT if board.family == "ice40" else _ECP5_OUTPUT

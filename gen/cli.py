@@ -191,6 +191,13 @@ def simulate(
     return _outcome(work, json, commands.mismatch_error)
 
 
+def _build_options(
+    board: str, strategy: Strategy, plan: commands.PlanOptions, seed: int, force: bool
+) -> commands.BuildOptions:
+    """What `synth` and `build` share."""
+    return commands.BuildOptions(board=board, strategy=strategy.value, plan=plan, seed=seed, force=force)
+
+
 @app.command()
 def synth(
     net: Net,
@@ -208,13 +215,8 @@ def synth(
 
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
-        run = commands.BuildOptions(
-            board=board,
-            strategy=strategy.value,
-            seed=seed,
-            force=force,
-            plan=commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan),
-        )
+        options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
+        run = _build_options(board, strategy, options, seed, force)
         return commands.synth(network, output, run, stages)
 
     return _outcome(work, json)
@@ -241,13 +243,8 @@ def build(
     def work(stages: Stages) -> Report:
         source = commands.find_network(net)
         frames = commands.find_images(source, data)
-        run = commands.BuildOptions(
-            board=board,
-            strategy=strategy.value,
-            seed=seed,
-            force=force,
-            plan=commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan),
-        )
+        options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
+        run = _build_options(board, strategy, options, seed, force)
         chosen = None if simulator is None else simulator.value
         return commands.build(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
 

@@ -13,7 +13,8 @@ from xnorweave.hw.shared_module import ModuleLibrary, SharedUnit, UnitComponent
 from xnorweave.lower import Core, lower
 from xnorweave.network import Network
 from xnorweave.network_file import network_bytes
-from xnorweave.passes.plan import Plan, make_plan
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.share import StrategyChoice
 from xnorweave.popcounts import MOST_BITS
 from xnorweave.processes import scratch

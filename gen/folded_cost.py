@@ -184,12 +184,16 @@ def rom_luts(width: int, depth: int) -> int:
 
 
 @functools.lru_cache(maxsize=_STAGES)
-def sum_bits(stage: ConvStage | DenseStage) -> int:
-    """Width of a folded layer's sums, in bits: that of their range, biases included."""
+def sum_bits(stage: ConvStage | DenseStage, *, filled: bool = False) -> int:
+    """Width of a folded layer's sums, in bits: that of their range, biases included.
+
+    ``filled`` tells whether rows that never fire fill up its fold.
+    """
     inputs = stage.weights[0].size
     top = inputs * (2**stage.encoding.bits - 1)
     if isinstance(stage, DenseStage):
         low, high = min(0, *stage.biases), max(stage.biases) + top
+        low = min(low, -top - 1) if filled and stage.fires else low
     else:
         low, high = -top - 1, top
     return max(abs(low), abs(high)).bit_length() + 1
@@ -197,9 +201,9 @@ def sum_bits(stage: ConvStage | DenseStage) -> int:
 
 @functools.lru_cache(maxsize=_STAGES)
 def least_buffer_rows(stage: ConvStage) -> int:
-    """Fewest rows that the row buffer of a folded convolution must hold."""
+    """Fewest rows that the row buffer of a folded convolution may hold: with fewer it would keep the others waiting."""
     top, bottom, _, _ = stage.padding
-    return RowSteps(stage.input_shape[1], stage.weights.shape[2], stage.stride, top, bottom).least
+    return RowSteps(stage.input_shape[1], stage.weights.shape[2], stage.stride, top, bottom).steady
 
 
 def folded_resources(
@@ -253,7 +257,7 @@ def folded_parts(
     """Parts of a folded layer, and its memories; parameters as of `folded_resources`."""
     bits, outputs, inputs = stage.encoding.bits, len(stage.weights), stage.weights[0].size
     neuron_fold, synapse_fold = -(-outputs // pe), -(-inputs // simd)
-    width, lanes = sum_bits(stage), vectors * pe
+    width, lanes = sum_bits(stage, filled=outputs % pe > 0), vectors * pe
     plane = simd + _popcount_luts(simd // 2)
     control = _bits(neuron_fold) + _bits(synapse_fold) + 2 * _bits(neuron_fold * synapse_fold)
     rom, memories = _constants(stage, family, pe, simd, vectors, block_weights)
@@ -296,7 +300,7 @@ def _constants(
     else:
         rom += rom_luts(pe * simd, depth)
     borders = max(stage.thresholds) + 1 if isinstance(stage, ConvStage) else 1
-    words, bias_bits = borders * neuron_fold, pe * sum_bits(stage)
+    words, bias_bits = borders * neuron_fold, pe * sum_bits(stage, filled=outputs % pe > 0)
     copies = vectors if borders > 1 else 1
     if words <= _LOGIC_BIAS_WORDS:
         rom += copies * rom_luts(bias_bits, words)

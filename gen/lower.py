@@ -25,7 +25,9 @@ from xnorweave.hw.sliding_window import SlidingWindow
 from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.threshold import ThresholdUnit
 from xnorweave.network import Network
-from xnorweave.passes.plan import LayerPlan, Plan, make_plan
+from xnorweave.passes.folds import Link, links, waiting_words
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.schedule import Schedule, schedule
 from xnorweave.passes.share import StrategyChoice, share_layer
 from xnorweave.passes.streamline import (
@@ -160,6 +162,7 @@ class _Builder:
         self.latencies: dict[str, int] = {}
         channels, height, width = network.input.shape
         self.lanes, self.frame_lanes = channels, channels * height * width
+        self.link = Link(channels)
         self.sum_shape: Shape | None = None
 
     def place(self, stage: Stage, plan: LayerPlan) -> None:
@@ -178,6 +181,7 @@ class _Builder:
                 self._dense(stage, plan)
             case ArgMaxStage():
                 self._argmax(stage)
+        self.link = links(stage, plan)
 
     def _shared(self, stage: ConvStage | DenseStage) -> AdderGraph:
         graph = self.graphs.get(stage.name)
@@ -231,11 +235,8 @@ class _Builder:
         return layer
 
     def _folded_conv(self, stage: ConvStage, plan: LayerPlan) -> FoldedConv2D:
-        channels, _, columns = stage.input_shape
-        # The row buffer takes any number of words: only what comes at once, at most a row, has to wait.
-        before = self.parts[-1][1] if self.parts else None
-        burst = before.gather.vectors if isinstance(before, FoldedConv2D) else columns
-        self._adapt(stage.name, stage.encoding.bits, plan.simd, burst)
+        channels = stage.input_shape[0]
+        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link))
         return FoldedConv2D(
             weights=tuple(_mask(column) for column in stage.matrix.T),
             channels=channels,
@@ -259,12 +260,11 @@ class _Builder:
         unit = graph_unit(graph, levels_per_register=levels, tag_bits=tag_bits, pipeline=pipeline)
         return unit, self.plan.free_running and pipeline.flip_flops > _MOST_ENABLED_FLIP_FLOPS
 
-    def _adapt(self, name: str, lane_bits: int, simd: int, burst: int | None = None) -> None:
+    def _adapt(self, name: str, lane_bits: int, simd: int, waiting: int) -> None:
         """Bring the stream from its lanes per word to ``simd``.
 
-        An unpacker takes a word only every few cycles. As many words wait for it in a FIFO as may come in a burst (all
-        of a frame, if nothing better is known), so that the stage before is not held up by it; of a single word, the
-        next frame's waits while that is unpacked. No wait is circular, since words move one way only.
+        An unpacker takes a word only every few cycles: in front of it ``waiting`` words have a place in a FIFO. No wait
+        is circular, since words move one way only.
         """
         words = -(-self.frame_lanes // self.lanes)
         if simd == self.lanes:
@@ -272,9 +272,7 @@ class _Builder:
         if simd % self.lanes == 0:
             part = Packer(word_bits=self.lanes * lane_bits, factor=simd // self.lanes, words=words)
         elif self.lanes % simd == 0:
-            self.parts.append(
-                (f"fifo_{name}", StreamFifo(word_bits=self.lanes * lane_bits, depth=burst or max(2, words)))
-            )
+            self.parts.append((f"fifo_{name}", StreamFifo(word_bits=self.lanes * lane_bits, depth=waiting)))
             words = -(-self.frame_lanes // simd)
             part = Unpacker(word_bits=simd * lane_bits, factor=self.lanes // simd, words=words)
         else:
@@ -308,7 +306,7 @@ class _Builder:
         self.lanes, self.frame_lanes = plan.lanes, outputs
 
     def _folded(self, stage: DenseStage, plan: LayerPlan) -> tuple[MatrixVector, Shape]:
-        self._adapt(stage.name, stage.encoding.bits, plan.simd)
+        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link))
         unit = MatrixVector(
             weights=tuple(_mask(row) for row in stage.weights),
             inputs=stage.weights.shape[1],
@@ -325,7 +323,7 @@ class _Builder:
         """Spatial engine: its sums leave as the folded one's do, so that nothing behind it can tell."""
         inputs = stage.weights.shape[1]
         lanes = -(-inputs // self.lanes) * self.lanes
-        self._adapt(stage.name, stage.encoding.bits, lanes)
+        self._adapt(stage.name, stage.encoding.bits, lanes, waiting_words(stage, self.link))
         graph = self._shared(stage)
         sums, free_running = self._sums(graph)
         # The graph's outputs are L and its constants; the layer wants L and the biases.

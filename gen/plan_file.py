@@ -13,16 +13,24 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import DataError, UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
-from xnorweave.passes.plan import LayerPlan, Plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, Stage, streamline
 
 __all__ = ["PLAN_FORMAT", "load_plan", "plan_document", "read_plan"]
 
 PLAN_FORMAT = "xnorweave-plan/1"
 _MAX_BYTES = 1 << 20
-_MOST_LEVELS = 1000
+_LEVELS, _MOST_LEVELS = 3, 1000
 _ENGINES = ("spatial", "folded", "stream")
 _STORAGES = ("block", "logic")
+# What a user may set, and what else `plan`, `build` and reports write beside it for the reader.
+_LAYER_FIELDS = ("name", "engine", "pe", "simd", "vectors", "buffer_rows", "storage")
+_LAYER_NOTES = ("interval_cycles", "latency_cycles", "luts_estimated", "block_rams_estimated", "block_ram_bits")
+_PLAN_FIELDS = ("format", "levels_per_register", "free_running", "layers")
+_PLAN_NOTES = (
+    *("interval_cycles", "latency_cycles", "slowest"),
+    *("interval_cycles_measured", "slower_than_planned"),
+)
 
 
 def plan_document(plan: Plan, *, block_ram_bits: int = 0) -> dict[str, Any]:
@@ -56,8 +64,10 @@ def _layer_document(layer: LayerPlan, block_ram_bits: int) -> dict[str, Any]:
     return row
 
 
-def load_plan(path: Path, network: Network, family: CostFamily | None = None) -> Plan:
-    """Read a plan file for a network.
+def load_plan(
+    path: Path, network: Network, family: CostFamily | None = None, *, most_levels: int | None = None
+) -> Plan:
+    """Read a plan file for a network; parameters as of `read_plan`.
 
     Raises
     ------
@@ -81,15 +91,28 @@ def load_plan(path: Path, network: Network, family: CostFamily | None = None) ->
     except (ValueError, RecursionError) as e:
         raise DataError(f"{path}: is no JSON ({e}); give the file of `xnorweave plan -o`") from e
     try:
-        return read_plan(document, network, family)
+        return read_plan(document, network, family, most_levels=most_levels)
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
     except UnsupportedError as e:
         raise UnsupportedError(f"{path}: {e}") from e
 
 
-def read_plan(document: object, network: Network, family: CostFamily | None = None) -> Plan:
-    """A plan from its JSON, or from a report that has one; costs are estimated where a family is given.
+def read_plan(
+    document: object, network: Network, family: CostFamily | None = None, *, most_levels: int | None = None
+) -> Plan:
+    """A plan from its JSON, or from a report that has one.
+
+    Parameters
+    ----------
+    document : object
+        As `json.loads` gives it.
+    network : Network
+        What it is for.
+    family : {"ice40", "ecp5"}, optional
+        Whose cells are estimated; no cost without it.
+    most_levels : int, optional
+        Levels per register that the clock leaves time for: where the plan has more or does not say, it gets these.
 
     Raises
     ------
@@ -103,6 +126,7 @@ def read_plan(document: object, network: Network, family: CostFamily | None = No
     content = cast(dict[str, Any], document)
     if content.get("format", PLAN_FORMAT) != PLAN_FORMAT:
         raise DataError(f"format={_shown(content['format'])} is not {PLAN_FORMAT!r}; plan the network again")
+    _refuse_unknown("plan", content, _PLAN_FIELDS, _PLAN_NOTES)
     stages = streamline(network)
     channels, height, width = network.input.shape
     before, layers = Link(channels), list[LayerPlan]()
@@ -112,10 +136,12 @@ def read_plan(document: object, network: Network, family: CostFamily | None = No
     free_running = content.get("free_running", False)
     if not isinstance(free_running, bool):
         raise DataError(f"free_running={_shown(free_running)} is neither true nor false; set it to one of them")
+    levels = content.get("levels_per_register", most_levels or _LEVELS)
+    levels = _whole("plan", "levels_per_register", levels, _MOST_LEVELS)
     return Plan(
         layers=tuple(layers),
         input_cycles=height * width,
-        levels_per_register=_whole("plan", "levels_per_register", content.get("levels_per_register", 3), _MOST_LEVELS),
+        levels_per_register=min(levels, most_levels or levels),
         free_running=free_running,
     )
 
@@ -142,6 +168,7 @@ def _rows(rows: object, stages: Sequence[Stage]) -> list[dict[str, Any]]:
 
 
 def _layer(stage: Stage, row: dict[str, Any], before: Link, family: CostFamily | None) -> LayerPlan:
+    _refuse_unknown(stage.name, row, _LAYER_FIELDS, _LAYER_NOTES)
     engine = row.get("engine")
     if engine not in _ENGINES:
         raise DataError(f"{stage.name}: engine={_shown(engine)} is none of {', '.join(_ENGINES)}")
@@ -168,6 +195,12 @@ def _layer(stage: Stage, row: dict[str, Any], before: Link, family: CostFamily |
         if what != "buffer_rows" or conv or what in row
     }
     return folded(stage, before, family, storage=storage, **numbers)
+
+
+def _refuse_unknown(where: str, row: dict[str, Any], fields: Sequence[str], notes: Sequence[str]) -> None:
+    """A field that nobody reads is one that somebody misspelt."""
+    if unknown := [name for name in row if name not in fields and name not in notes]:
+        raise DataError(f"{where}: unknown field {_shown(unknown[0])}; known: {', '.join((*fields, *notes))}")
 
 
 def _whole(where: str, what: str, value: object, most: int) -> int:

@@ -8,6 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from xnorweave.report import slowness
+
 __all__ = ["show"]
 
 _Row = dict[str, Any]
@@ -21,7 +23,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("plan", _plan),
         ("simulation", _facts),
         ("accuracy", _facts),
-        ("synthesis", _facts),
+        ("synthesis", _synthesis),
         ("neighbours", _neighbours),
         ("boards", _rows),
         ("tools", _tools),
@@ -65,6 +67,12 @@ def _facts(part: _Row) -> Table:
     for name, value in part.items():
         table.add_row(Text(name.replace("_", " "), style="dim"), _cell(value))
     return table
+
+
+def _synthesis(part: _Row) -> Table | Group:
+    """The facts, and below them what to say of a plan that does not fit."""
+    facts = _facts({name: value for name, value in part.items() if name != "message"})
+    return Group(facts, Text(part["message"], style="bold yellow")) if "message" in part else facts
 
 
 def _rows(rows: list[_Row]) -> Table:
@@ -172,7 +180,9 @@ def _plan(part: _Row) -> Group:
     for layer in layers:
         style = "bold" if layer["name"] == part.get("slowest") else None
         table.add_row(*(_cell(layer.get(name)) for name in columns), style=style)
-    return Group(_facts({name: value for name, value in part.items() if name != "layers"}), table)
+    facts = _facts({name: value for name, value in part.items() if name != "layers"})
+    slow = slowness(part)
+    return Group(facts, Text(slow, style="bold yellow"), table) if slow else Group(facts, table)
 
 
 def _neighbours(rows: list[_Row]) -> Table:

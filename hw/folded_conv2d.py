@@ -113,8 +113,8 @@ class FoldedConv2D(wiring.Component):
     the buffer ever waits: a group of windows begins only when there is room for its pixels.
 
     ``neuron_fold = ceil(outputs / pe)``, ``synapse_fold = ky * kx * channels / simd``. Interval: at most the larger of
-    ``output rows * ceil(output columns / vectors) * group_cycles`` and a frame's words, where the buffer holds two
-    frames; otherwise up to the sum of both. Holds its output while ``o`` is not ready.
+    ``output rows * ceil(output columns / vectors) * group_cycles`` and a frame's words, where the buffer holds
+    `RowSteps.steady` rows and they come evenly paced. Holds its output while ``o`` is not ready.
 
     Parameters
     ----------

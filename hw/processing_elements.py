@@ -138,8 +138,8 @@ class ProcessingElements(wiring.Component):
         self._spare = pe * self.neuron_fold - len(weights)
         top = 2**input_bits - 1
         lowest, highest = min(map(min, biases)), max(map(max, biases)) + inputs * top
-        # With it, a row that only fills up a fold never fires.
-        self._filler_bias = min(lowest, 0) - 1 - simd * self.synapse_fold * top if self._spare else 0
+        # With it, a row that only fills up a fold never fires; where sums are given, nobody looks at it.
+        self._filler_bias = -1 - inputs * top if self._spare and fires else 0
         self.sum_shape = range_shape(min(lowest, self._filler_bias, -1 if fires else 0), max(highest, 0))
         super().__init__(
             {

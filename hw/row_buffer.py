@@ -28,6 +28,10 @@ class RowSteps:
         For each output row, how many rows from the first kept one must be there.
     freed : tuple of int
         For each output row, how many rows go once it is done; with the last one all that are left.
+    least : int
+        Fewest rows that a buffer must hold.
+    steady : int
+        Fewest rows with which reading never waits for writing that is as fast, at most those of two frames.
     """
 
     def __init__(self, rows: int, kernel: int, stride: int, before: int, after: int):
@@ -38,11 +42,21 @@ class RowSteps:
             max(min(rows, start + kernel) - first, freed)
             for start, first, freed in zip(starts, kept, self.freed, strict=False)
         )
+        self.least = max(1, *self.needed)
+        self.steady = min(2 * rows, max(self.least + max(self.freed), self._steady(rows)))
 
-    @property
-    def least(self) -> int:
-        """Fewest rows that a buffer must hold."""
-        return max(1, *self.needed)
+    def _steady(self, rows: int) -> int:
+        """Rows that hold what evenly paced writing is ahead of evenly paced reading, over any number of frames.
+
+        Of the input's ``rows`` a frame, ``rows / steps`` come during each step, that is each output row. Writing must
+        be so far ahead that what a step needs is there when it begins; and before it ends, when nothing of it is free
+        yet, all that has come must have room.
+        """
+        steps = len(self.freed)
+        gone = [0, *itertools.accumulate(self.freed)]
+        ahead = max((gone[step] + needed) * steps - step * rows for step, needed in enumerate(self.needed))
+        kept = max((step + 1) * rows - gone[step] * steps for step in range(steps))
+        return -(-(ahead + kept) // steps)
 
 
 class RowBuffer(wiring.Component):
@@ -55,7 +69,8 @@ class RowBuffer(wiring.Component):
     begins when its input rows are whole.
 
     Latency from the last word of a row to the first of the windows that needed it: 2 cycles. Interval 1 cycle a word
-    given. With room for two frames, one is read while the next is written.
+    given. With `RowSteps.steady` rows, reading does not wait for evenly paced writing that is as fast; with fewer, a
+    row may have to be read before the next can be written.
 
     Parameters
     ----------

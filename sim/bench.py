@@ -4,8 +4,6 @@ A cycle is one rising edge of the clock after the first reset, counted from 0. A
 stall cycles from the same seed, so they agree not only on words but on every cycle count.
 """
 
-import itertools
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -97,7 +95,7 @@ class BenchResult:
         From the first input transfer of frame 0 to its last output transfer, as a difference of cycle numbers: a
         register stage with one word a frame has 1.
     interval_cycles : int, optional
-        Median of cycles between the last output transfers of successive frames; None for a single frame.
+        Mean of cycles between the last output transfers of successive frames, as `interval`; None for a single frame.
     resets : int
         Resets that took place, the first not counted.
     simulator : str
@@ -342,9 +340,13 @@ class Session:
 
 
 def interval(ends: Sequence[int]) -> int | None:
-    """Median of cycles between frames that end in these cycles; None for a single frame."""
-    gaps = [later - earlier for earlier, later in itertools.pairwise(ends)]
-    return statistics.median_low(gaps) if gaps else None
+    """Mean of cycles between frames that end in these cycles, rounded up; None for a single frame.
+
+    Of the later half, when all buffers are as full as they get. Frames may take turns in being fast and slow, so no
+    single gap is the rate.
+    """
+    gaps = len(ends) // 2
+    return -(-(ends[-1] - ends[-1 - gaps]) // gaps) if gaps else None
 
 
 def _framed(words: list[int], size: int) -> list[list[int]]:

@@ -5,7 +5,7 @@ import numpy as np
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Shape, Threshold
 from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
-from xnorweave.passes.plan import LayerPlan, Plan, Storage
+from xnorweave.passes.plan_types import LayerPlan, Plan, Storage
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
 __all__ = ["random_frames", "random_network", "random_plan", "random_spatial"]

@@ -25,11 +25,12 @@ from xnorweave.console import Stages
 from xnorweave.cost import CostFamily
 from xnorweave.design import Design
 from xnorweave.emit import emit
-from xnorweave.errors import DataError, MismatchError, XnorweaveError
+from xnorweave.errors import DataError, MismatchError, UnsupportedError, XnorweaveError
 from xnorweave.images import ImageSet
 from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Network
-from xnorweave.passes.plan import Plan, make_plan
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.report import write_report
 from xnorweave.sim import golden
@@ -108,6 +109,8 @@ def build(
 
     Raises
     ------
+    UnsupportedError
+        For the golden model as simulator.
     MismatchError
         Where the simulation differs from the golden model.
     DoesNotFitError
@@ -117,13 +120,17 @@ def build(
     count = min(DEFAULT_IMAGES, len(data.frames)) if images is None else images
     if count > len(data.frames):
         raise DataError(f"images={count}: only {len(data.frames)} are there; ask for 1 to {len(data.frames)}")
+    if simulator == "golden":
+        raise UnsupportedError(
+            "simulator=golden: is what the hardware is compared with; give amaranth, icarus or verilator"
+        )
     with build_folder(output, force=options.force) as folder, _logs_kept(folder):
         made = plan_for(network, board, options.plan)
         report, graphs = _shared(network, options.strategy, made, board.family, stages)
         design = _emit(network, folder, made, graphs, report, stages)
         run = SimulationOptions(simulator=simulator or _fastest_simulator(), strategy=options.strategy)
         report |= _simulate(network, _first(data, count), run, design, stages, made, graphs)
-        report["plan"]["latency_cycles"] = report["simulation"]["first_latency_cycles"]
+        _add_measured(report)
         _write_plan(folder, report)
         error = mismatch_error(report)
         if error is not None:
@@ -243,11 +250,20 @@ def _synthesize(design: Design, board: Board, folder: Path, options: BuildOption
     return asdict(synthesize(design, board, folder, seed=options.seed, clock_mhz=clock_mhz, progress=tell))
 
 
+def _add_measured(report: Report) -> None:
+    """What the simulation measured, beside what was planned: images come back to back, and every output is taken."""
+    simulation, made = report["simulation"], report["plan"]
+    made["latency_cycles"] = simulation["first_latency_cycles"]
+    if simulation["images"] > 1:  # one image alone shows its latency, no interval
+        made["interval_cycles_measured"] = simulation["cycles_per_image"]
+        made["slower_than_planned"] = simulation["cycles_per_image"] > made["interval_cycles"]
+
+
 def _add_rate(report: Report, design: Design) -> None:
     """Frames per second: of the core, by the interval that the simulation measured; and of the serial link."""
     synthesis = report["synthesis"]
-    cycles = report["simulation"].get("cycles_per_image")
-    if cycles and report["simulation"]["images"] > 1:  # one image alone shows its latency, no interval
+    cycles = report["plan"].get("interval_cycles_measured")
+    if cycles:
         synthesis["frames_per_second"] = round(synthesis["clock_mhz"] * 1e6 / cycles, 1)
     frame_bytes = design.input_words * bytes_per_word(design.input_bits)
     synthesis["link_frames_per_second"] = round(synthesis["baud"] / _SERIAL_BITS_PER_BYTE / frame_bytes, 1)

@@ -14,7 +14,7 @@ from xnorweave.errors import DataError, DoesNotFitError
 from xnorweave.folded_cost import Resources
 from xnorweave.network import Network
 from xnorweave.passes.choose_plan import Budget, PlanChoice, choose_plan
-from xnorweave.passes.plan import Plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.schedule import Family, levels_for_clock
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.stream_cost import link_resources
@@ -23,6 +23,9 @@ __all__ = ["board_budget", "board_levels", "plan", "plan_for"]
 
 # Place and route fails, or misses its clock, on a chip that is nearly full; and estimates are some percent off.
 _USABLE = 0.9
+# Of the layers in bench/results/folded_cost.json none takes more block RAMs than estimated, and some one or two fewer:
+# what is estimated beyond this many times the chip's cannot be placed.
+_HOPELESS = 1.25
 
 
 def board_levels(board: Board, clock_mhz: float | None = None) -> int:
@@ -62,15 +65,39 @@ def plan_for(network: Network, board: Board, options: PlanOptions) -> Plan:
     Raises
     ------
     DoesNotFitError
-        Where none fits.
+        Where none fits, or that of the file cannot.
+    DeviceError
+        Where the board cannot make the clock.
     DataError, UnsupportedError
         Where the file is no plan of this network.
     """
-    if options.file is not None:
-        if options.fps is not None:
-            raise DataError(f"fps={options.fps:g}: the plan of {options.file} has its rate; leave one of the two out")
-        return load_plan(options.file, network, board.family)
-    return _choose(network, board, options).plan
+    if options.file is None:
+        return _choose(network, board, options).plan
+    made = _load(network, board, options.file, options)
+    if _hopeless(made, board, network):
+        raise DoesNotFitError(
+            f"{board.name}: the plan of {options.file} wants about {_rams(made, board, network)} block RAMs, "
+            f"the chip has {board.block_rams}; remedy: weights in logic, narrower folds, a larger board, or no --plan"
+        )
+    return made
+
+
+def _rams(made: Plan, board: Board, network: Network) -> int:
+    """Block RAMs of a board's whole design, estimated."""
+    return made.block_rams + _link(board, network).block_rams
+
+
+def _hopeless(made: Plan, board: Board, network: Network) -> bool:
+    """Whether a plan takes so many block RAMs that it need not be tried."""
+    return _rams(made, board, network) > _HOPELESS * board.block_rams
+
+
+def _load(network: Network, board: Board, file: Path, options: PlanOptions) -> Plan:
+    """The plan of a file, with no more levels per register than the clock leaves time for."""
+    if options.fps is not None:
+        raise DataError(f"fps={options.fps:g}: the plan of {file} has its rate; leave one of the two out")
+    levels = board_levels(board, _clock(board, options.clock_mhz))
+    return load_plan(file, network, board.family, most_levels=levels)
 
 
 def plan(network: Network, board_name: str, options: PlanOptions, output: Path | None = None) -> Report:
@@ -78,13 +105,13 @@ def plan(network: Network, board_name: str, options: PlanOptions, output: Path |
     board = find_board(board_name)
     clock_mhz = _clock(board, options.clock_mhz)
     if options.file is not None:
-        chosen = PlanChoice(plan=plan_for(network, board, options), smaller=None, larger=None)
+        chosen = PlanChoice(plan=_load(network, board, options.file, options), smaller=None, larger=None)
     else:
         chosen = _choose(network, board, options)
     made = chosen.plan
     document = plan_document(made, block_ram_bits=board.block_ram_bits)
     report = head(network) | {"plan": document | {"slowest": _slowest(made)}}
-    report["synthesis"] = _estimate(made, board, network, clock_mhz)
+    report["synthesis"] = _estimate(made, board, network, clock_mhz) | _fit(made, board, network)
     neighbours = (("smaller", chosen.smaller), ("chosen", made), ("larger", chosen.larger))
     report["neighbours"] = [
         {"plan": name} | _totals(each, board, network, clock_mhz) for name, each in neighbours if each is not None
@@ -140,8 +167,22 @@ def _estimate(made: Plan, board: Board, network: Network, clock_mhz: float) -> d
         "device": board.device,
         "luts": made.luts + link.luts,
         "luts_available": board.luts,
-        "block_rams": made.block_rams + link.block_rams,
+        "block_rams": _rams(made, board, network),
         "block_rams_available": board.block_rams,
         "clock_mhz": clock_mhz,
         "frames_per_second": round(clock_mhz * 1e6 / made.interval_cycles, 1),
     }
+
+
+def _fit(made: Plan, board: Board, network: Network) -> dict[str, Any]:
+    """Whether a plan fits by its estimates; else what it wants, what is free for it, and what a build makes of it."""
+    budget = board_budget(board, network)
+    if budget.holds(made):
+        return {"fits": True}
+    hopeless = _hopeless(made, board, network)
+    message = (
+        f"{board.name}: the plan does not fit by its estimates: it wants {made.luts:,} LUTs and {made.block_rams} "
+        f"block RAMs, and {max(0, budget.luts):,} and {budget.block_rams} are free for it; "
+        f"{'a build refuses it' if hopeless else 'a build tries it all the same, since estimates are some percent off'}"
+    )
+    return {"fits": False, "message": message}

@@ -1,11 +1,12 @@
 """Choose each layer's engine and fold for a budget: the highest frame rate that fits, or the least that reaches a rate.
 
 The frame rate is that of the slowest layer, so for a given interval every layer may take any of its ways to build it
-that is no slower (`folds.StageOptions`), and the network wants the fewest LUTs within the block RAMs. Layers touch each
-other only through the stream between them, so that is a dynamic program over the layers, its state the stream, which
-keeps for every number of block RAMs the fewest LUTs: exact, and the plan is the best one there is by the estimates, the
-widths of folds being those of `folds`. The interval is found by bisection over those that the layers can have: a longer
-one leaves every layer all that it had, so what fits stays fitting.
+that is no slower (`folds.StageOptions`). Layers touch each other only through the stream between them, so a dynamic
+program over the layers, its state the stream, finds for every number of block RAMs the fewest LUTs of the network:
+exact, the widths of folds being those of `folds`. Of these the smallest is taken: the one with the least sum of its
+shares of the LUTs and of the block RAMs that there are. Fewest LUTs alone would spend the last block RAM to save one,
+and a chip without a free one is hard to route. The interval is found by bisection over those that the layers can have:
+a longer one leaves every layer all that it had, so what fits stays fitting.
 """
 
 import bisect
@@ -19,7 +20,7 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, Options, StageOptions
-from xnorweave.passes.plan import LayerPlan, Plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import streamline
 
 __all__ = ["Budget", "PlanChoice", "Planner", "choose_plan"]
@@ -58,9 +59,18 @@ class Budget:
         assert self.clock_mhz is not None
         return self.clock_mhz * 1e6 / cycles
 
+    def cycles(self, fps: float) -> int:
+        """Most cycles a frame at a rate, so that the `rate` of an interval gives it back; needs a clock."""
+        assert self.clock_mhz is not None
+        return int(self.clock_mhz * 1e6 / fps * (1 + 1e-9))
+
     def holds(self, plan: Plan) -> bool:
         """Whether a plan fits by its estimates."""
         return plan.luts <= self.luts and plan.block_rams <= self.block_rams
+
+    def shares(self, luts: NDArray[np.int64] | int, block_rams: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        """Sum of the shares of LUTs and of block RAMs: how much of it something takes."""
+        return np.asarray(np.divide(luts, max(1, self.luts)) + np.divide(block_rams, max(1, self.block_rams)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +99,7 @@ def choose_plan(
     free_running: bool = False,
     alternatives: Mapping[str, Budget] | None = None,
 ) -> PlanChoice:
-    """Give every layer an engine and a fold: the highest frame rate that fits, or the fewest LUTs that reach ``fps``.
+    """Give every layer an engine and a fold: the highest frame rate that fits, or the smallest plan that has ``fps``.
 
     Optimal by the estimates of `xnorweave.folded_cost` and `xnorweave.stream_cost`.
 
@@ -125,7 +135,7 @@ def _target_cycles(planner: "Planner", budget: Budget, fps: float) -> int:
         raise UnsupportedError(f"fps={fps:g}: a frame rate needs a clock; give one")
     if not 0 < fps < float("inf"):
         raise UnsupportedError(f"fps={fps:g}: give a number above 0")
-    cycles = int(budget.clock_mhz * 1e6 / fps * (1 + 1e-9))
+    cycles = budget.cycles(fps)
     if cycles < planner.intervals[0]:
         top = budget.rate(planner.intervals[0])
         raise DoesNotFitError(
@@ -213,13 +223,21 @@ class Planner:
         return self.smallest(budget, self.intervals[index]) if index < len(self.intervals) else None
 
     def smallest(self, budget: Budget, cycles: int) -> Plan | None:
-        """The plan of the fewest LUTs within the budget's block RAMs and an interval, whatever its LUTs."""
+        """The plan within an interval that takes least of a budget; where LUTs are too few, that of the fewest LUTs.
+
+        None where block RAMs are too few.
+        """
         table = self._solve(cycles, budget.block_rams)
-        return self._plan(table, budget.block_rams) if table is not None else None
+        if table is None:
+            return None
+        luts = table.best
+        shares = budget.shares(luts, np.arange(len(luts)))
+        fitting = np.flatnonzero(luts <= max(budget.luts, int(luts[-1])))
+        return self._plan(table, int(fitting[np.argmin(shares[fitting])]))
 
     def reaching(self, budget: Budget, fps: float) -> Plan | None:
         """The smallest plan that reaches a frame rate, where it fits."""
-        if budget.clock_mhz is None or (cycles := int(budget.clock_mhz * 1e6 / fps)) < self.intervals[0]:
+        if budget.clock_mhz is None or (cycles := budget.cycles(fps)) < self.intervals[0]:
             return None
         plan = self.smallest(budget, cycles)
         return plan if plan is not None and budget.holds(plan) else None
@@ -245,11 +263,11 @@ class Planner:
 
     def smaller(self, plan: Plan, budget: Budget) -> Plan | None:
         """The next slower plan that takes less."""
-        cycles = int(plan.interval_cycles * _STEP) + 1
+        cycles, size = int(plan.interval_cycles * _STEP) + 1, budget.shares(plan.luts, plan.block_rams)
         while plan.interval_cycles < self.intervals[-1]:
             cycles = min(cycles, self.intervals[-1])
             found = self.smallest(budget, cycles)
-            if found is not None and (found.luts, found.block_rams) < (plan.luts, plan.block_rams):
+            if found is not None and budget.shares(found.luts, found.block_rams) < size:
                 return found
             if cycles == self.intervals[-1]:
                 return None

@@ -9,11 +9,22 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import UnsupportedError
 from xnorweave.folded_cost import Resources, folded_resources, least_buffer_rows, sum_bits
 from xnorweave.hw.folded_conv2d import group_cycles
-from xnorweave.passes.plan import LayerPlan, Storage
+from xnorweave.passes.plan_types import LayerPlan, Storage
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage
 from xnorweave.stream_cost import adapter, argmax_resources, pool_resources, table_resources, wired_resources
 
-__all__ = ["MOST_SIMD", "MOST_VECTORS", "Link", "Options", "StageOptions", "folded", "links", "spatial", "unfolded"]
+__all__ = [
+    "MOST_SIMD",
+    "MOST_VECTORS",
+    "Link",
+    "Options",
+    "StageOptions",
+    "folded",
+    "links",
+    "spatial",
+    "unfolded",
+    "waiting_words",
+]
 
 # Wider words make the popcount behind them the slowest path; more windows at once hardly make a layer faster.
 MOST_SIMD, MOST_VECTORS = 64, 8
@@ -119,7 +130,7 @@ def folded(
     plan = LayerPlan(
         name=stage.name,
         engine="folded",
-        interval_cycles=_folded_cycles(stage, pe, simd, vectors, buffer_rows),
+        interval_cycles=_folded_cycles(stage, pe, simd, vectors),
         pe=pe,
         simd=simd,
         vectors=vectors,
@@ -145,16 +156,26 @@ def _folded_cost(stage: ConvStage | DenseStage, plan: LayerPlan, family: CostFam
     )
 
 
+def waiting_words(stage: ConvStage | DenseStage, before: Link) -> int:
+    """Words that wait in front of a folded stage's unpacker, so that the stage before it is not held up.
+
+    Those that may come at once: a dense layer's whole vector; of a convolution, whose row buffer takes any number of
+    words, at most a row. Of a single one the next is taken while it is unpacked.
+    """
+    if isinstance(stage, ConvStage):
+        return max(2, before.burst or stage.input_shape[2])
+    return max(2, -(-stage.weights.shape[1] // before.lanes))
+
+
 def _adapter(stage: ConvStage | DenseStage, before: Link, simd: int, family: CostFamily) -> Resources:
     if isinstance(stage, ConvStage):
-        words, burst = math.prod(stage.input_shape[1:]), before.burst or stage.input_shape[2]
+        words = math.prod(stage.input_shape[1:])
     else:
         words = -(-stage.weights.shape[1] // before.lanes)
-        burst = max(2, words)
-    return adapter(before.lanes, simd, stage.encoding.bits, words, burst, family)
+    return adapter(before.lanes, simd, stage.encoding.bits, words, waiting_words(stage, before), family)
 
 
-def _folded_cycles(stage: ConvStage | DenseStage, pe: int, simd: int, vectors: int, buffer_rows: int) -> int:
+def _folded_cycles(stage: ConvStage | DenseStage, pe: int, simd: int, vectors: int) -> int:
     """Cycles a frame, as `hw.folded_conv2d` and `hw.matrix_vector` document them."""
     neuron_fold, synapse_fold = -(-len(stage.weights) // pe), -(-stage.weights[0].size // simd)
     if isinstance(stage, DenseStage):
@@ -162,8 +183,7 @@ def _folded_cycles(stage: ConvStage | DenseStage, pe: int, simd: int, vectors: i
     _, rows, columns = stage.output_shape
     reading = rows * -(-columns // vectors) * group_cycles(neuron_fold, synapse_fold, vectors)
     writing = math.prod(stage.input_shape) // simd
-    # With less than two frames of room, one may have to be read before the next can be written.
-    return max(reading, writing) if buffer_rows >= 2 * stage.input_shape[1] else reading + writing
+    return max(reading, writing)
 
 
 def _check_fold(
@@ -196,7 +216,7 @@ def _check_fold(
     if not least <= buffer_rows <= 2 * stage.input_shape[1]:
         raise UnsupportedError(
             f"{stage.name}: buffer_rows={buffer_rows} is not within {least} to {2 * stage.input_shape[1]}, "
-            f"the rows that a step needs and those of two frames"
+            f"the fewest that keep no layer waiting and those of two frames"
         )
 
 
@@ -262,9 +282,8 @@ class StageOptions:
         if isinstance(stage, DenseStage):
             shapes = [(1, 0)]
         else:
-            rows = sorted({least_buffer_rows(stage), 2 * stage.input_shape[1]})
-            columns = stage.output_shape[2]
-            shapes = [(v, r) for v in _fewest_for_each_fold(columns) if v <= MOST_VECTORS for r in rows]
+            rows, columns = least_buffer_rows(stage), stage.output_shape[2]
+            shapes = [(vectors, rows) for vectors in _fewest_for_each_fold(columns) if vectors <= MOST_VECTORS]
         synapse_fold = -(-stage.weights[0].size // simd)
         for pe in _fewest_for_each_fold(len(stage.weights)):
             logic = -(-len(stage.weights) // pe) * synapse_fold <= _MOST_LOGIC_WORDS

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from xnorweave import __version__
 from xnorweave.build_folder import REPORT_FORMAT
 
-__all__ = ["REPORT_FORMAT", "file_digests", "render_html", "verdict", "write_report"]
+__all__ = ["REPORT_FORMAT", "file_digests", "render_html", "slowness", "verdict", "write_report"]
 
 _OWN_FILES = ("report.json", "report.html")
 _PLAN_COLUMNS = {
@@ -58,6 +58,14 @@ def file_digests(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
+def slowness(plan: dict[str, Any]) -> str | None:
+    """What to say of a plan whose frames take longer in simulation than planned."""
+    if not plan.get("slower_than_planned"):
+        return None
+    measured, planned = plan["interval_cycles_measured"], plan["interval_cycles"]
+    return f"slower than planned: a frame every {measured:,} cycles, {planned:,} planned"
+
+
 def verdict(report: dict[str, Any]) -> str:
     """One sentence that says what the build came to."""
     simulation, synthesis, accuracy = (report.get(part) or {} for part in ("simulation", "synthesis", "accuracy"))
@@ -69,6 +77,8 @@ def verdict(report: dict[str, Any]) -> str:
         said.append(f"bit-exact on {images}" if not wrong else f"differs on {wrong:,} of {images}")
     if accuracy:
         said.append(f"{accuracy['percent']:.1f} % of {accuracy['images']:,} images right")
+    if slow := slowness(report.get("plan") or {}):
+        said.append(slow)
     if synthesis.get("frames_per_second"):
         said.append(f"{synthesis['frames_per_second']:,.0f} frames per second in the core")
         if synthesis.get("link_frames_per_second"):
@@ -97,6 +107,7 @@ def render_html(report: dict[str, Any]) -> str:
         verdict=verdict(report),
         good=not (report.get("simulation") or {}).get("mismatches"),
         tiles=_tiles(report),
+        slowness=slowness(report.get("plan") or {}),
         usage=_usage(report.get("synthesis") or {}),
         plan_columns={name: title for name, title in _PLAN_COLUMNS.items() if any(name in row for row in layers)},
     )

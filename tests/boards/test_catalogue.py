@@ -106,6 +106,10 @@ def test_pll_dividers_give_the_clock_within_the_chips_limits(name, mhz):
     [
         ("icebreaker", 5, r"icebreaker: no 5 MHz clock from the board's 12 MHz; ask for 16 to 275 MHz; nearest: 16\."),
         ("ulx3s-85f", 900, r"ulx3s-85f: no 900 MHz clock .* ask for 3\.125 to 400 MHz; nearest: 400\.000"),
+        ("icebreaker", float("nan"), r"icebreaker: no nan MHz clock .*; ask for 16 to 275 MHz$"),
+        ("ulx3s-85f", float("inf"), r"ulx3s-85f: no inf MHz clock .*; ask for 3\.125 to 400 MHz$"),
+        ("icebreaker", 0, r"icebreaker: no 0 MHz clock .*; ask for 16 to 275 MHz; nearest: 16\."),
+        ("icebreaker", -12, r"icebreaker: no -12 MHz clock .*; ask for 16 to 275 MHz; nearest: 16\."),
     ],
 )
 def test_pll_cannot_make_the_clock(name, mhz, message):

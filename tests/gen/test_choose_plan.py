@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,11 +8,11 @@ from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
 from xnorweave.passes.choose_plan import Budget, Planner, choose_plan
 from xnorweave.passes.folds import Link, StageOptions, folded, links, spatial, unfolded
-from xnorweave.passes.plan import Plan
+from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
 FAMILIES = ("ice40", "ecp5")
-ROOMY = Budget(family="ice40", luts=10**6, block_rams=500, clock_mhz=12.0, name="roomy")
+ROOMY = Budget(family="ice40", luts=100_000, block_rams=500, clock_mhz=12.0, name="roomy")
 
 
 def signs(rng, *shape):
@@ -54,6 +55,10 @@ def choose(network, budget, **options):
     return choose_plan(network, budget, levels_per_register=4, **options)
 
 
+def share(plan, budget):
+    return float(budget.shares(plan.luts, plan.block_rams))
+
+
 def planner(network, family="ice40"):
     return Planner(network, family, levels_per_register=4, free_running=False)
 
@@ -78,7 +83,7 @@ def every_layer(stage, before, family):
 
 
 def brute_force(network, budget, family):
-    """Least (interval, LUTs) within a budget, from every combination that no other of the same streams beats."""
+    """Least (interval, share of the budget), from every combination that no other of the same streams beats."""
     channels, height, width = network.input.shape
     reached = {Link(channels): {(height * width, 0, 0)}}
     for stage in streamline(network):
@@ -92,7 +97,7 @@ def brute_force(network, budget, family):
                 following.setdefault(links(stage, plan), set()).update(new)
         reached = {link: undominated(totals) for link, totals in following.items()}
     fitting = [t for totals in reached.values() for t in totals if t[1] <= budget.luts and t[2] <= budget.block_rams]
-    return min(fitting)[:2] if fitting else None
+    return min((cycles, float(budget.shares(n, rams))) for cycles, n, rams in fitting) if fitting else None
 
 
 def undominated(totals):
@@ -109,7 +114,7 @@ def test_the_choice_is_the_best_of_all_combinations(network, family, luts, rams)
     budget = Budget(family=family, luts=luts, block_rams=rams, clock_mhz=12.0)
     expected = brute_force(network, budget, family)
     found = planner(network, family).fastest(budget)
-    assert (found and (found.interval_cycles, found.luts)) == expected
+    assert (found and (found.interval_cycles, share(found, budget))) == expected
 
 
 def test_budgets_of_the_brute_force_differ(network):
@@ -130,9 +135,20 @@ def test_more_room_is_never_slower(large):
 
 def test_a_slower_rate_is_never_dearer(large):
     plans = planner(large)
-    luts = [plans.smallest(ROOMY, cycles).luts for cycles in (144, 200, 500, 2000, 10_000, 10**6)]
-    assert luts == sorted(luts, reverse=True)
-    assert len(set(luts)) == 6
+    found = [plans.smallest(ROOMY, cycles) for cycles in (144, 200, 500, 2000, 10_000, 10**6)]
+    shares = [share(plan, ROOMY) for plan in found]
+    assert shares == sorted(shares, reverse=True)
+    assert len(set(shares)) >= 5
+
+
+def test_the_last_block_ram_is_not_spent_to_save_a_lut(large):
+    plans, budget = planner(large), Budget(family="ice40", luts=20_000, block_rams=140)
+    small = plans.smallest(budget, 2000)
+    # Without a limit of its own the budget's LUTs do not count.
+    fewest = plans.smallest(replace(budget, luts=1), 2000)
+    assert fewest.luts < small.luts <= budget.luts
+    assert share(small, budget) <= share(fewest, budget)
+    assert small.block_rams < fewest.block_rams
 
 
 def test_no_layer_is_slower_than_the_rate(large):
@@ -158,7 +174,7 @@ def test_totals_are_those_of_the_layers(large):
 def test_neighbours_are_slower_and_less_or_faster_and_more(large):
     choice = choose(large, ROOMY, fps=2000)
     assert choice.smaller.interval_cycles > choice.plan.interval_cycles > choice.larger.interval_cycles
-    assert choice.smaller.luts < choice.plan.luts < choice.larger.luts
+    assert share(choice.smaller, ROOMY) < share(choice.plan, ROOMY) < share(choice.larger, ROOMY)
     assert choice.smaller.interval_cycles >= 1.1 * choice.plan.interval_cycles * 0.9
 
 
@@ -187,6 +203,17 @@ def test_a_rate_that_does_not_fit_says_which_does(large):
         choose(large, medium, fps=80_000)
     rate = float(str(e.value).split("at most ")[1].split(" ")[0])
     assert medium.holds(choose(large, medium, fps=rate).plan)
+
+
+def test_the_rate_of_an_interval_is_reached_by_it(large):
+    plans = planner(large)
+    budgets = [replace(ROOMY, clock_mhz=mhz) for mhz in (12.0, 25.0, 48.0, 33.3)]
+    lost = [(b, n) for b in budgets for n in plans.intervals if int(b.clock_mhz * 1e6 / b.rate(n)) < n]
+    assert lost  # as rounded, some rates want a cycle less
+    for budget, cycles in lost[:5]:
+        assert budget.cycles(budget.rate(cycles)) == cycles
+        assert plans.reaching(budget, budget.rate(cycles)) == plans.smallest(budget, cycles)
+        assert choose(large, budget, fps=budget.rate(cycles)).plan == plans.smallest(budget, cycles)
 
 
 def test_a_rate_out_of_reach_is_refused(large):

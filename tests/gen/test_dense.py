@@ -11,7 +11,8 @@ from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
-from xnorweave.passes.plan import LayerPlan, Plan, make_plan
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.share import STRATEGIES, share_layer, share_network
 from xnorweave.passes.streamline import DenseStage, streamline
 from xnorweave.sim import golden

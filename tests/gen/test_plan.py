@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,10 @@ from xnorweave.commands.options import PlanOptions
 from xnorweave.commands.planning import plan_for
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
-from xnorweave.passes.plan import Plan, make_plan
+from xnorweave.passes.folds import Link, StageOptions
+from xnorweave.passes.plan import make_plan
+from xnorweave.passes.plan_types import Plan
+from xnorweave.passes.streamline import streamline
 
 
 @pytest.fixture
@@ -51,9 +56,26 @@ def test_by_default_no_dense_layer_is_the_slowest(network):
     assert make_plan(network).interval_cycles == 64
 
 
-def test_an_interval_out_of_reach_unfolds(network):
-    hidden = by_name(make_plan(network, interval_cycles=1))["hidden"]
-    assert hidden.pe == 60
+def test_an_interval_out_of_reach_is_as_fast_as_words_come_in(network):
+    layers = by_name(make_plan(network, interval_cycles=1))
+    assert layers["hidden"].interval_cycles == 36  # pixels of 16 channels
+    assert layers["scores"].interval_cycles == -(-60 // layers["hidden"].lanes)
+
+
+@pytest.mark.parametrize("target", [20, 64, 300, 2000])
+def test_no_fold_that_is_fast_enough_takes_fewer_luts(target, network):
+    """Of all ways that `folds` has to build the layer, by its own costs."""
+    plan = by_name(make_plan(network, interval_cycles=target))
+    stage = next(s for s in streamline(network) if s.name == "hidden")
+    enough = max(target, 36)
+    ways = [way for by_link in StageOptions(stage, "ice40", 1).options(Link(16)).values() for way in by_link]
+    chosen = next(w for w in ways if replace(w, luts=0, block_rams=0) == plan["hidden"])
+    assert chosen.luts == min(way.luts for way in ways if way.interval_cycles <= enough)
+
+
+def test_a_plan_without_a_board_claims_no_cost(network):
+    plan = make_plan(network)
+    assert (plan.luts, plan.block_rams) == (0, 0)
 
 
 def test_layers_stay_folded_where_that_is_cheaper(network):
@@ -63,13 +85,14 @@ def test_layers_stay_folded_where_that_is_cheaper(network):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "outputs", "wired", "folded"), [(20, 6, (1, 2, 10), (100,)), (1000, 256, (1, 4), (8, 64))]
+    ("inputs", "outputs", "wired", "folded"),
+    [(20, 6, (1, 2, 10, 100), ()), (60, 20, (1, 4), (8, 100)), (1000, 256, (1, 8), (32, 100))],
 )
 def test_a_dense_layer_is_wired_where_that_is_cheaper(inputs, outputs, wired, folded, rng):
     layer = Dense(name="scores", weights=rng.choice(np.array([-1, 1], np.int8), (outputs, inputs)))
     net = Network(name="n", input=InputSpec(kind="bits", shape=(inputs, 1, 1)), layers=(layer,))
     plans = {target: make_plan(net, interval_cycles=target).layers[0] for target in (*wired, *folded)}
-    assert {plans[target].engine for target in folded} == {"folded"}
+    assert all(plans[target].engine == "folded" for target in folded)
     for plan in (plans[target] for target in wired):
         assert (plan.engine, plan.interval_cycles, plan.lanes) == ("spatial", 1, outputs)
 

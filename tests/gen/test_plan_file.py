@@ -63,7 +63,7 @@ def test_the_plan_of_a_report_is_taken(plan, document, network):
 
 def test_what_follows_from_the_folds_is_not_believed(plan, document, network):
     for layer in document["layers"]:
-        layer |= {"interval_cycles": 1, "lanes": 99, "luts_estimated": 0, "block_rams_estimated": -5}
+        layer |= {"interval_cycles": 1, "latency_cycles": 0, "luts_estimated": 0, "block_rams_estimated": -5}
     document["interval_cycles"] = 1
     assert read_plan(document, network, "ice40") == plan
 
@@ -74,9 +74,31 @@ def test_an_edit_changes_what_follows(plan, document, network):
     edited = read_plan(document, network, "ice40")
     assert (edited.layers[2].lanes, edited.layers[3].simd) == (60, 60)
     assert edited.luts > plan.luts
-    row(document, "conv") | {"engine": "spatial"}
     row(document, "conv")["engine"] = "spatial"
     assert read_plan(document, network).layers[0].interval_cycles == 144
+
+
+def test_what_is_written_for_the_reader_is_known(plan, document, network):
+    """All that `plan`, `build` and a report put into a plan."""
+    whole = plan_document(plan, block_ram_bits=4096) | {"slowest": "conv", "latency_cycles": 5}
+    whole |= {"interval_cycles_measured": 9, "slower_than_planned": True}
+    whole["layers"][0]["latency_cycles"] = 3
+    assert read_plan(whole, network, "ice40") == plan
+
+
+def test_a_wired_layer_may_keep_its_folds(document, network):
+    row(document, "hidden")["engine"] = "spatial"
+    layer = read_plan(document, network).layers[2]
+    assert (layer.engine, layer.pe) == ("spatial", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "taken"), [(4, 7, 4), (4, 2, 2), (None, 7, 7), (None, None, 3), (4, None, 4)]
+)
+def test_levels_are_at_most_those_of_the_clock(document, network, given, most, taken):
+    del document["levels_per_register"]
+    document |= {} if given is None else {"levels_per_register": given}
+    assert read_plan(document, network, most_levels=most).levels_per_register == taken
 
 
 EDITS = [
@@ -91,7 +113,7 @@ EDITS = [
     ("conv", {"pe": True}, DataError, r"conv: pe=True is not a whole number"),
     ("conv", {"pe": 2.0}, DataError, r"conv: pe=2.0 is not a whole number"),
     ("conv", {"vectors": 11}, UnsupportedError, r"conv: vectors=11 is not within 1 to its 10 output columns"),
-    ("conv", {"buffer_rows": 2}, UnsupportedError, r"conv: buffer_rows=2 is not within 3 to 24"),
+    ("conv", {"buffer_rows": 5}, UnsupportedError, r"conv: buffer_rows=5 is not within 6 to 24, the fewest"),
     ("conv", {"buffer_rows": 10**9}, DataError, r"conv: buffer_rows=1000000000 is not a whole number from 1 to 4096"),
     ("conv", {"storage": "disk"}, DataError, r"conv: storage='disk' is neither block nor logic"),
     ("conv", {"name": "convolution"}, DataError, r"layer 'convolution': the network has none; its layers: conv, pool"),
@@ -100,6 +122,13 @@ EDITS = [
     ("hidden", {"simd": 15}, UnsupportedError, r"hidden: simd=15 is neither a multiple nor a divisor of the 16 lanes"),
     ("hidden", {"vectors": 2}, UnsupportedError, r"hidden: vectors=2 is for convolutions"),
     ("hidden", {"buffer_rows": 5}, UnsupportedError, r"hidden: buffer_rows=5 is for convolutions"),
+    (
+        "conv",
+        {"smd": 4},
+        DataError,
+        r"conv: unknown field 'smd'; known: name, engine, pe, simd, vectors, buffer_rows, storage, interval_cycles,",
+    ),
+    ("pool", {"lanes": 4}, DataError, r"pool: unknown field 'lanes'; known: name, engine"),
     ("scores", {"simd": 61}, DataError, r"scores: simd=61 is not a whole number from 1 to 60"),
 ]
 
@@ -113,6 +142,10 @@ def test_a_wrong_layer_is_refused(document, network, layer, edit, error, message
 
 WHOLE = [
     ({"levels_per_register": 0}, r"plan: levels_per_register=0 is not a whole number from 1 to 1000"),
+    (
+        {"freerunning": True},
+        r"plan: unknown field 'freerunning'; known: format, levels_per_register, free_running, layers,",
+    ),
     ({"free_running": "yes"}, r"free_running='yes' is neither true nor false"),
     ({"format": "other/2"}, r"format='other/2' is not 'xnorweave-plan/1'; plan the network again"),
     ({"layers": "all"}, r"layers='all' is no list"),

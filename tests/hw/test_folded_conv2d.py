@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 
 from xnorweave.hw.folded_conv2d import FoldedConv2D, PixelGather, group_cycles
 from xnorweave.hw.row_buffer import RowBuffer, RowSteps
@@ -196,5 +197,96 @@ def test_refusals():
         )
 
 
-def test_gather_counts_the_last_group_of_a_row():
-    assert PixelGather(channels=5, pe=2, vectors=3, columns=4).neuron_fold == 3
+def run_gather(unit, words, groups, rng, stall):
+    """Pixels that leave, and how many had left at each ``done``; two groups on their way at most, as `FoldedConv2D`."""
+    pixels, marks = [], []
+    fold = unit.neuron_fold
+
+    async def bench(ctx):
+        sent = 0
+        for _ in range(20 * len(words) * unit.vectors + 50):
+            go = sent < len(words) and sent // fold - len(marks) < 2 and rng.random() >= 0.2
+            ctx.set(unit.i.valid, go)
+            ctx.set(unit.i.payload, words[sent] if go else int(rng.integers(2**unit.vectors)))
+            ctx.set(unit.o.ready, rng.random() >= stall)
+            assert ctx.get(unit.i.ready)
+            sent += go
+            if ctx.get(unit.o.valid) and ctx.get(unit.o.ready):
+                pixels.append(ctx.get(unit.o.payload))
+                if ctx.get(unit.done):
+                    marks.append(len(pixels))
+            else:
+                assert not ctx.get(unit.done)
+            await ctx.tick()
+        assert not ctx.get(unit.o.valid)
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert len(marks) == groups
+    return pixels, marks
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.7])
+@pytest.mark.parametrize(
+    ("channels", "pe", "vectors", "columns"),
+    [
+        (5, 2, 3, 4),  # a row's last group has one pixel of three, a pixel's last word one channel of two
+        (4, 2, 3, 5),
+        (4, 4, 4, 8),
+        (3, 1, 4, 6),
+        (6, 6, 5, 3),  # no group is full
+        (7, 3, 1, 2),
+    ],
+)
+def test_gather_counts_the_last_group_of_a_row(channels, pe, vectors, columns, stall, rng):
+    unit = PixelGather(channels=channels, pe=pe, vectors=vectors, columns=columns)
+    fold = -(-channels // pe)
+    assert unit.neuron_fold == fold
+    rows, words, expected, marks = 3, [], [], []
+    for _ in range(rows):
+        for first in range(0, columns, vectors):
+            # What is beyond the row or the channels is computed, and must not leave.
+            bits = rng.integers(0, 2, (vectors, fold * pe))
+            for n in range(fold):
+                word = bits[:, n * pe : (n + 1) * pe].ravel()
+                words.append(sum(int(bit) << place for place, bit in enumerate(word)))
+            real = bits[: columns - first, :channels]
+            expected += [sum(int(bit) << place for place, bit in enumerate(pixel)) for pixel in real]
+            marks.append(len(expected))
+    assert run_gather(unit, words, len(marks), rng, stall) == (expected, marks)
+
+
+@pytest.mark.parametrize(
+    ("shape", "least", "steady"),
+    [
+        ((12, 3, 1, 0, 0), 3, 6),  # three rows are read while the next frame's first three are written
+        ((12, 3, 1, 1, 1), 3, 5),
+        ((9, 3, 2, 0, 0), 3, 6),
+        ((7, 1, 3, 0, 0), 3, 6),  # rows between the windows are freed unread
+        ((5, 5, 1, 0, 0), 5, 10),  # one row of windows needs the whole frame
+        ((4, 1, 1, 0, 0), 1, 2),
+    ],
+)
+def test_steady_rows(shape, least, steady):
+    steps = RowSteps(*shape)
+    assert (steps.least, steps.steady) == (least, steady)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_steady_rows_keep_even_reading_and_writing_apart(seed):
+    """Frame after frame, rows come and go at the same pace: whole rows are there in time, and no more than fit."""
+    rng = np.random.default_rng(seed)
+    rows, kernel, stride = int(rng.integers(3, 14)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    steps = RowSteps(rows, kernel, stride, *(int(n) for n in rng.integers(0, kernel, 2)))
+    count = len(steps.freed)
+    gone, lead, most = 0, 0, 0
+    begins = []
+    for step in range(3 * count):
+        begins.append((step * rows / count, gone))
+        lead = max(lead, gone + steps.needed[step % count] - step * rows / count)
+        gone += steps.freed[step % count]
+    for begin, first in begins:
+        most = max(most, int(np.ceil(begin + rows / count + lead - 1e-9)) - first)
+    assert most <= steps.steady

@@ -1,7 +1,7 @@
 import pytest
 
 from xnorweave.errors import DataError
-from xnorweave.sim.bench import Gate, Stimulus, StreamCount, deadlock
+from xnorweave.sim.bench import Gate, Stimulus, StreamCount, deadlock, interval
 
 
 def test_gate_closes_as_often_as_asked():
@@ -52,3 +52,18 @@ def test_deadlock_names_cycle_frame_and_words():
         "cycle 812: no transfer for 800 cycles, deadlocked: i at frame 2, 1 of 4 words; o at frame 2, 0 of 1 words; "
         "raise patience_cycles if the design is only slow"
     )
+
+
+@pytest.mark.parametrize(
+    ("ends", "cycles"),
+    [
+        ([9], None),
+        ([9, 13], 4),
+        ([9, 13, 20], 7),
+        ([100, 104, 108, 112, 116], 4),
+        ([100, 101, 102, 112, 122], 10),  # buffers fill first
+        ([10, 13, 19, 22, 28, 31, 37, 40, 46], 5),  # by turns 3 and 6: 4.5, no 3
+    ],
+)
+def test_interval_is_the_rate_that_lasts(ends, cycles):
+    assert interval(ends) == cycles

@@ -1,0 +1,128 @@
+"""What a build measures and says of it, with synthesis left out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xnorweave import commands, tables
+from xnorweave.boards.toolchain import Synthesis
+from xnorweave.commands import hardware
+from xnorweave.console import result_console
+from xnorweave.errors import UnsupportedError
+from xnorweave.images import ImageSet
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
+from xnorweave.passes.plan import make_plan
+from xnorweave.plan_file import load_plan, plan_document
+
+BOARD = "ulx3s-85f"
+
+
+class Quiet:
+    """Stages that nobody sees."""
+
+    def start(self, text: str, total: int | None = None) -> None: ...
+
+    def advance(self, done: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def no_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = {
+        "luts": 1,
+        "luts_available": 9,
+        "flip_flops": 1,
+        "block_rams": 1,
+        "block_rams_available": 9,
+        "baud": 10**6,
+    }
+    done = Synthesis(board=BOARD, device="d", fmax_mhz=30.0, clock_mhz=25.0, bitstream="top.bit", tools={}, **numbers)
+    monkeypatch.setattr(hardware, "synthesize", lambda *_, **__: done)
+
+
+def network(rng: np.random.Generator, padding: int) -> Network:
+    """Two convolutions in a row, ``padding`` columns beside each: one waits while the next makes its padding."""
+
+    def signs(*shape: int) -> np.ndarray:
+        return rng.choice(np.array([-1, 1], np.int8), shape)
+
+    columns = 6 + 2 * (2 * padding - 2)
+    layers = (
+        Conv2D(name="first", weights=signs(4, 2, 3, 3), padding=(0, 0, padding, padding)),
+        Threshold(name="fire", thresholds=np.zeros(4, np.int32)),
+        Conv2D(name="second", weights=signs(4, 4, 3, 3), padding=(0, 0, padding, padding)),
+        Threshold(name="second_fire", thresholds=np.zeros(4, np.int32)),
+        Dense(name="scores", weights=signs(3, 4 * 2 * columns)),
+        ArgMax(name="classify"),
+    )
+    return Network(name="n", input=InputSpec(kind="bits", shape=(2, 6, 6)), layers=layers)
+
+
+def built(network: Network, folder: Path, *, images: int | None = None, frames: int = 8) -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    data = ImageSet(frames=rng.integers(0, 2, (frames, *network.input.shape)).astype(np.uint8), labels=None)
+    plan = folder.with_suffix(".json")
+    plan.write_text(json.dumps(plan_document(make_plan(network))))
+    options = commands.BuildOptions(board=BOARD, strategy="kernel", plan=commands.PlanOptions(file=plan))
+    return commands.build(network, data, folder, options, images=images, simulator="amaranth", stages=Quiet())
+
+
+def test_the_measured_interval_is_that_of_the_plan(rng, tmp_path):
+    report = built(network(rng, 0), tmp_path / "out")
+    assert report["plan"]["interval_cycles_measured"] == report["plan"]["interval_cycles"] == 36
+    assert report["plan"]["slower_than_planned"] is False
+    assert report["synthesis"]["frames_per_second"] == round(25e6 / 36, 1)
+    assert "slower than planned" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_build_that_is_slower_than_planned_says_so(rng, tmp_path, capfd):
+    net = network(rng, 2)
+    report = built(net, tmp_path / "out")
+    part = report["plan"]
+    measured, planned = part["interval_cycles_measured"], part["interval_cycles"]
+    assert measured > planned
+    assert measured == report["simulation"]["cycles_per_image"]
+    assert part["slower_than_planned"] is True
+    assert report["synthesis"]["frames_per_second"] == round(25e6 / measured, 1)
+    sentence = f"slower than planned: a frame every {measured:,} cycles, {planned:,} planned"
+    assert (tmp_path / "out" / "report.html").read_text().count(sentence) == 2  # in the verdict and beside the plan
+    tables.show(report, result_console())
+    assert sentence in " ".join(capfd.readouterr().out.split())
+    written = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert written["slower_than_planned"] is True
+    assert load_plan(tmp_path / "out" / "plan.json", net, "ecp5").interval_cycles == planned
+
+
+def test_a_single_image_measures_no_interval(rng, tmp_path):
+    report = built(network(rng, 0), tmp_path / "out", images=1)
+    assert not {"interval_cycles_measured", "slower_than_planned"} & report["plan"].keys()
+    assert report["plan"]["latency_cycles"] == report["simulation"]["first_latency_cycles"]
+    assert "frames_per_second" not in report["synthesis"]
+
+
+def test_images_are_simulated_back_to_back_without_stalls(rng, tmp_path, monkeypatch):
+    seen = []
+    original = hardware.run_simulation
+
+    def watched(net: Network, frames: np.ndarray, **options: Any) -> Any:
+        seen.append((len(frames), options["pattern"]))
+        return original(net, frames, **options)
+
+    monkeypatch.setattr(hardware, "run_simulation", watched)
+    built(network(rng, 0), tmp_path / "out", frames=60)
+    ((count, pattern),) = seen
+    assert count == 50
+    assert (pattern.idle, pattern.stall, pattern.reset_at) == (0.0, 0.0, ())
+
+
+def test_the_golden_model_is_no_simulator_of_a_build(rng, tmp_path):
+    net = network(rng, 0)
+    data = ImageSet(frames=np.zeros((2, 2, 6, 6), np.uint8), labels=None)
+    with pytest.raises(UnsupportedError, match=r"simulator=golden: .*; give amaranth, icarus or verilator"):
+        options = commands.BuildOptions(board=BOARD)
+        commands.build(net, data, tmp_path / "out", options, images=None, simulator="golden", stages=Quiet())
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,83 @@
+"""The interval that a plan promises, against what a simulation measures with frames back to back."""
+
+import numpy as np
+import pytest
+
+from xnorweave.folded_cost import least_buffer_rows
+from xnorweave.lower import lower
+from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.passes.choose_plan import Budget, Planner
+from xnorweave.passes.folds import Link, folded, links, unfolded
+from xnorweave.passes.plan_types import LayerPlan, Plan
+from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
+from xnorweave.sim.amaranth_bench import run_amaranth
+from xnorweave.sim.bench import Stimulus
+from xnorweave.sim.random_networks import random_frames
+from xnorweave.sim.vectors import input_words
+
+
+def seeds(first: int):
+    """Eight seeds, and thirty-two more that are slow."""
+    slow = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(first + 8, first + 40)]
+    return [*range(first, first + 8), *slow]
+
+
+def folded_network(rng: np.random.Generator) -> Network:
+    """Convolutions in a row, some padded or pooled, then a dense layer: what folds, and what is hard to keep busy."""
+    side, channels = int(rng.integers(8, 13)), int(rng.choice([2, 4, 8]))
+    spec = InputSpec(kind="bits", shape=(channels, side, side))
+    layers: list[Layer] = []
+    for index in range(int(rng.integers(2, 4))):
+        filters, kernel, stride = int(rng.choice([4, 6, 8])), int(rng.integers(1, 4)), int(rng.choice([1, 1, 2]))
+        if side < 3 * stride:
+            break
+        pad = int(rng.random() < 0.3 and kernel == 3)
+        weights = rng.choice(np.array([-1, 1], np.int8), (filters, channels, kernel, kernel))
+        layers.append(Conv2D(name=f"conv{index}", weights=weights, stride=stride, padding=(pad,) * 4))
+        layers.append(Threshold(name=f"sign{index}", thresholds=rng.integers(-2, 3, filters).astype(np.int32)))
+        channels, side = filters, (side + 2 * pad - kernel) // stride + 1
+        if side >= 4 and rng.random() < 0.4:
+            layers.append(MaxPool(name=f"pool{index}"))
+            side //= 2
+    weights = rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(4, 12)), channels * side * side))
+    layers += [Dense(name="scores", weights=weights), ArgMax(name="classify")]
+    return Network(name="folded", input=spec, layers=tuple(layers))
+
+
+def check_interval(network: Network, plan: Plan) -> None:
+    core = lower(network, plan=plan)
+    frames = random_frames(np.random.default_rng(1), network, 7)
+    result = run_amaranth(core, Stimulus(frames=input_words(network, frames)), output_words=core.taps[-1].words)
+    assert result.interval_cycles <= plan.interval_cycles, plan
+
+
+@pytest.mark.parametrize("seed", seeds(0))
+def test_the_interval_of_a_chosen_plan_is_kept(seed):
+    rng = np.random.default_rng(seed)
+    network = folded_network(rng)
+    planner = Planner(network, "ecp5", levels_per_register=3, free_running=False)
+    slow = planner.intervals[int(rng.integers(len(planner.intervals) // 3, len(planner.intervals)))]
+    # Without LUTs to spare every layer is folded as far as it may be: none has time left for another's delay.
+    plan = planner.smallest(Budget(family="ecp5", luts=1, block_rams=200), slow)
+    assert plan is not None
+    assert any(layer.engine == "folded" for layer in plan.layers)
+    check_interval(network, plan)
+
+
+@pytest.mark.parametrize("seed", seeds(100))
+def test_the_interval_of_layers_that_are_equally_slow_is_kept(seed):
+    rng = np.random.default_rng(seed)
+    network = folded_network(rng)
+    before, layers = Link(network.input.shape[0]), list[LayerPlan]()
+    for stage in streamline(network):
+        if isinstance(stage, ConvStage):
+            fold = {"pe": 1, "simd": stage.input_shape[0], "vectors": int(rng.integers(1, 3))}
+            fold["vectors"] = min(fold["vectors"], stage.output_shape[2])
+            layers.append(folded(stage, before, None, buffer_rows=least_buffer_rows(stage), **fold))
+        elif isinstance(stage, DenseStage):
+            layers.append(folded(stage, before, None, pe=1, simd=before.lanes))
+        else:
+            layers.append(unfolded(stage, before, None))
+        before = links(stage, layers[-1])
+    _, height, width = network.input.shape
+    check_interval(network, Plan(layers=tuple(layers), input_cycles=height * width, levels_per_register=3))
