@@ -115,7 +115,7 @@ EDITS = [
     ("conv", {"vectors": 11}, UnsupportedError, r"conv: vectors=11 is not within 1 to its 10 output columns"),
     ("conv", {"buffer_rows": 5}, UnsupportedError, r"conv: buffer_rows=5 is not within 6 to 24, the fewest"),
     ("conv", {"buffer_rows": 10**9}, DataError, r"conv: buffer_rows=1000000000 is not a whole number from 1 to 4096"),
-    ("conv", {"storage": "disk"}, DataError, r"conv: storage='disk' is neither block nor logic"),
+    ("conv", {"storage": "disk"}, DataError, r"conv: storage='disk' is none of block, logic, codebook"),
     ("conv", {"name": "convolution"}, DataError, r"layer 'convolution': the network has none; its layers: conv, pool"),
     ("conv", {"name": "pool"}, DataError, r"pool: is there twice; leave one out"),
     ("conv", {"name": 7}, DataError, r"layers\[0\]=.* has no name"),
