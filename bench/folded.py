@@ -81,13 +81,13 @@ def options_of(fold: str, place: str, stage: ConvStage | DenseStage) -> dict[str
     """What `xnorweave.folded_cost` is asked for."""
     pe, simd, vectors = (int(n) for n in fold.split("x"))
     rows = 2 * stage.input_shape[1] if isinstance(stage, ConvStage) else 0
-    return {"pe": pe, "simd": simd, "vectors": vectors, "block_weights": place == "block", "buffer_rows": rows}
+    return {"pe": pe, "simd": simd, "vectors": vectors, "storage": place, "buffer_rows": rows}
 
 
 def component(stage: ConvStage | DenseStage, options: dict[str, Any]) -> Any:
     """The hardware of a folded layer."""
     masks = tuple(int.from_bytes(np.packbits(row > 0, bitorder="little").tobytes(), "little") for row in stage.matrix.T)
-    pe, simd, block = options["pe"], options["simd"], options["block_weights"]
+    pe, simd, block = options["pe"], options["simd"], options["storage"] == "block"
     if isinstance(stage, DenseStage):
         return MatrixVector(
             weights=masks, inputs=stage.weights.shape[1], input_bits=stage.encoding.bits, biases=stage.biases,
@@ -97,6 +97,7 @@ def component(stage: ConvStage | DenseStage, options: dict[str, Any]) -> Any:
         weights=masks, channels=stage.input_shape[0], input_bits=stage.encoding.bits, thresholds=stage.thresholds,
         size=stage.input_shape[1:], kernel=stage.weights.shape[2:], stride=stage.stride, padding=stage.padding,
         pe=pe, simd=simd, vectors=options["vectors"], buffer_rows=options["buffer_rows"], block_ram=block,
+        codebook=options["storage"] == "codebook",
     )  # fmt: skip
 
 
@@ -105,19 +106,24 @@ def measure(name: str, family: Family) -> dict[str, Any]:
     shape, fold, place = name.split()
     stage = stage_of(shape)
     options = options_of(fold, place, stage)
+    parts, memories = folded_cost.folded_parts(stage, family, **options)
+    return {
+        "layer": name,
+        "family": family,
+        "measured": mapped(stage, options, family),
+        "parts": dataclasses.asdict(parts),
+        "memory": dataclasses.asdict(memories),
+    }
+
+
+def mapped(stage: ConvStage | DenseStage, options: dict[str, Any], family: Family) -> dict[str, int]:
+    """Cells of a folded layer after synthesis, and the places that they take."""
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         cells, _ = map_component(component(stage, options), family, folder)
         ecp5_places = cells.luts + 2 * cells.carries + 4 * cells.lut_rams
         places = sum(packed_kinds(folder / "layer.json").values()) if family == "ice40" else ecp5_places
-    parts, memories = folded_cost.folded_parts(stage, family, **options)
-    return {
-        "layer": name,
-        "family": family,
-        "measured": {"places": places} | dataclasses.asdict(cells),
-        "parts": dataclasses.asdict(parts),
-        "memory": dataclasses.asdict(memories),
-    }
+    return {"places": places} | dataclasses.asdict(cells)
 
 
 def fit(rows: list[dict[str, Any]]) -> dict[str, float]:

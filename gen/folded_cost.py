@@ -8,18 +8,24 @@ them. bench/results/folded_cost.json has the error on layers that were not fitte
 import functools
 from dataclasses import dataclass, fields
 
+import numpy as np
+
 from xnorweave.cost import CostFamily
 from xnorweave.hw.row_buffer import RowSteps
 from xnorweave.hw.sliding_window import border_classes
+from xnorweave.passes.plan_types import Storage
 from xnorweave.passes.streamline import ConvStage, DenseStage
 from xnorweave.popcounts import MOST_BITS, popcount_network
 
 __all__ = [
+    "DECODER_FACTORS",
     "ERROR_PERCENT",
     "FACTORS",
     "FoldedParts",
     "Resources",
     "block_rams",
+    "decoder_luts",
+    "distinct_kernels",
     "folded_parts",
     "folded_resources",
     "least_buffer_rows",
@@ -139,6 +145,8 @@ FACTORS: dict[CostFamily, dict[str, float]] = {
         "fixed": 36.989,
     },
 }
+# LUTs that kernel indices take beyond weights in block RAM, for each of `decoder_luts`; fitted by bench/codebook.py.
+DECODER_FACTORS: dict[CostFamily, float] = {"ice40": 1.301, "ecp5": 1.229}
 # Largest error of the LUTs estimated for a layer that was not fitted, from bench/results/folded_cost.json.
 ERROR_PERCENT: dict[CostFamily, int] = {"ice40": 9, "ecp5": 15}
 
@@ -213,7 +221,7 @@ def folded_resources(
     pe: int,
     simd: int,
     vectors: int = 1,
-    block_weights: bool = True,
+    storage: Storage = "block",
     buffer_rows: int = 0,
 ) -> Resources:
     """Estimated cells and block RAMs of a folded layer.
@@ -226,16 +234,18 @@ def folded_resources(
         Whose cells.
     pe, simd, vectors : int
         Its fold.
-    block_weights : bool
-        Whether weights are in block RAM.
+    storage : {"block", "logic", "codebook"}
+        Where its weights are.
     buffer_rows : int
         Of a convolution.
     """
     parts, memories = folded_parts(
-        stage, family, pe=pe, simd=simd, vectors=vectors, block_weights=block_weights, buffer_rows=buffer_rows
+        stage, family, pe=pe, simd=simd, vectors=vectors, storage=storage, buffer_rows=buffer_rows
     )
     factors = FACTORS[family]
     luts = sum(factors[each.name] * getattr(parts, each.name) for each in fields(parts))
+    if storage == "codebook":
+        luts += DECODER_FACTORS[family] * decoder_luts(stage, pe, simd)
     return memories + Resources(luts=round(luts), flip_flops=_flip_flops(parts))
 
 
@@ -251,7 +261,7 @@ def folded_parts(
     pe: int,
     simd: int,
     vectors: int = 1,
-    block_weights: bool = True,
+    storage: Storage = "block",
     buffer_rows: int = 0,
 ) -> tuple[FoldedParts, Resources]:
     """Parts of a folded layer, and its memories; parameters as of `folded_resources`."""
@@ -260,7 +270,7 @@ def folded_parts(
     width, lanes = sum_bits(stage, filled=outputs % pe > 0), vectors * pe
     plane = simd + _popcount_luts(simd // 2)
     control = _bits(neuron_fold) + _bits(synapse_fold) + 2 * _bits(neuron_fold * synapse_fold)
-    rom, memories = _constants(stage, family, pe, simd, vectors, block_weights)
+    rom, memories = _constants(stage, family, pe, simd, vectors, storage)
     registers, shifts, masks = _bits(simd) * lanes * bits, 0, 0
     if isinstance(stage, ConvStage):
         control += _buffer_control(stage, simd, vectors, buffer_rows)
@@ -288,14 +298,19 @@ def folded_parts(
 
 
 def _constants(
-    stage: ConvStage | DenseStage, family: CostFamily, pe: int, simd: int, vectors: int, block_weights: bool
+    stage: ConvStage | DenseStage, family: CostFamily, pe: int, simd: int, vectors: int, storage: Storage
 ) -> tuple[int, Resources]:
     """LUTs of constants that are logic, and memories of the others: weights, and biases."""
     inputs, outputs = stage.weights[0].size, len(stage.weights)
     neuron_fold, synapse_fold = -(-outputs // pe), -(-inputs // simd)
     rom, memories = 0, Resources()
     depth = neuron_fold * synapse_fold
-    if block_weights and depth > 1:
+    if storage == "codebook":
+        assert isinstance(stage, ConvStage)
+        words = neuron_fold * (stage.input_shape[0] // simd)
+        width = pe * simd * (1 + _index_bits(stage))
+        memories += _block_memory(width, words, family) if words > 1 else Resources()
+    elif storage == "block" and depth > 1:
         memories += _block_memory(pe * simd, depth, family)
     else:
         rom += rom_luts(pe * simd, depth)
@@ -307,6 +322,29 @@ def _constants(
     else:
         memories += _times(_block_memory(bias_bits, words, family), copies)
     return rom, memories
+
+
+@functools.lru_cache(maxsize=_STAGES)
+def distinct_kernels(stage: ConvStage) -> int:
+    """How many 2-D kernels a convolution has, up to inversion."""
+    kernels = stage.weights.reshape(-1, stage.weights[0, 0].size)
+    return len(np.unique(np.packbits(kernels != kernels[:, :1], axis=1), axis=0))
+
+
+def _index_bits(stage: ConvStage) -> int:
+    return (distinct_kernels(stage) - 1).bit_length()
+
+
+def decoder_luts(stage: ConvStage | DenseStage, pe: int, simd: int) -> int:
+    """LUTs that turn kernel indices into weight codes, counted by their kinds; all windows share them.
+
+    For each lane a multiplexer of the kernels' bits of the present tap (four inputs of it are two LUTs), for each
+    output the prefix parities of its lanes.
+    """
+    assert isinstance(stage, ConvStage)
+    kernels = distinct_kernels(stage)
+    select = -(-2 * (kernels - 1) // 3)
+    return pe * (simd * select + simd * _bits(simd) // 2) + rom_luts(kernels, stage.weights[0, 0].size)
 
 
 def _buffer_control(stage: ConvStage, simd: int, vectors: int, buffer_rows: int) -> int:

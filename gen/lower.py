@@ -251,6 +251,7 @@ class _Builder:
             vectors=plan.vectors,
             buffer_rows=plan.buffer_rows,
             block_ram=plan.storage == "block",
+            codebook=plan.storage == "codebook",
         )
 
     def _sums(self, graph: AdderGraph, tag_bits: int = 0) -> tuple[AdderGraphUnit, bool]:

@@ -7,13 +7,13 @@ Intervals, widths and costs follow from those and are computed again, whatever t
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from xnorweave.cost import CostFamily
 from xnorweave.errors import DataError, UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
-from xnorweave.passes.plan_types import LayerPlan, Plan
+from xnorweave.passes.plan_types import LayerPlan, Plan, Storage
 from xnorweave.passes.streamline import ConvStage, DenseStage, Stage, streamline
 
 __all__ = ["PLAN_FORMAT", "load_plan", "plan_document", "read_plan"]
@@ -22,7 +22,7 @@ PLAN_FORMAT = "xnorweave-plan/1"
 _MAX_BYTES = 1 << 20
 _LEVELS, _MOST_LEVELS = 3, 1000
 _ENGINES = ("spatial", "folded", "stream")
-_STORAGES = ("block", "logic")
+_STORAGES = get_args(Storage)
 # What a user may set, and what else `plan`, `build` and reports write beside it for the reader.
 _LAYER_FIELDS = ("name", "engine", "pe", "simd", "vectors", "buffer_rows", "storage")
 _LAYER_NOTES = ("interval_cycles", "latency_cycles", "luts_estimated", "block_rams_estimated", "block_ram_bits")
@@ -182,7 +182,7 @@ def _layer(stage: Stage, row: dict[str, Any], before: Link, family: CostFamily |
         return spatial(stage, before, family)
     storage = row.get("storage", "block")
     if storage not in _STORAGES:
-        raise DataError(f"{stage.name}: storage={_shown(storage)} is neither block nor logic")
+        raise DataError(f"{stage.name}: storage={_shown(storage)} is none of {', '.join(_STORAGES)}")
     conv = isinstance(stage, ConvStage)
     numbers = {
         what: _whole(stage.name, what, row.get(what, default), most)

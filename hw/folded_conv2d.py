@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from xnorweave.hw.codebook import Codebook
 from xnorweave.hw.processing_elements import InputEncoder, ProcessingElements
 from xnorweave.hw.row_buffer import RowBuffer
 
@@ -133,6 +134,8 @@ class FoldedConv2D(wiring.Component):
         Rows of input kept; see `RowBuffer`.
     block_ram : bool
         Keep weights in block RAM; in LUTs otherwise.
+    codebook : bool
+        Keep weights in block RAM as indices of the layer's distinct 2-D kernels.
 
     Members
     -------
@@ -163,6 +166,7 @@ class FoldedConv2D(wiring.Component):
         vectors: int = 1,
         buffer_rows: int,
         block_ram: bool = True,
+        codebook: bool = False,
     ):
         if simd < 1 or channels % simd:
             raise ValueError(f"simd={simd!r} does not divide the {channels!r} channels")
@@ -181,6 +185,7 @@ class FoldedConv2D(wiring.Component):
             simd=simd,
             vectors=vectors,
             block_ram=block_ram,
+            codebook=Codebook(weights, channels, kernel[0] * kernel[1]) if codebook else None,
         )
         self.buffer = RowBuffer(
             word_bits=simd * input_bits,

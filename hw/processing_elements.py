@@ -6,6 +6,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.adder_graph import KernelUnit, balanced_sum, range_shape
+from xnorweave.hw.codebook import Codebook, CodebookMemory
+from xnorweave.hw.lookup import lookup
 from xnorweave.hw.shared_module import place
 from xnorweave.hw.stream_register import register_output
 from xnorweave.hw.xnor_popcount import carries, input_code, weight_code
@@ -57,8 +59,8 @@ class ProcessingElements(wiring.Component):
     next ``pe`` outputs leave. All vectors share what is read of the weights.
 
     Latency from the last word of a time to its outputs: 3 cycles; interval 1 cycle a word. Takes nothing in the first
-    cycle after a reset or power-up, in which it reads the first weights. Stops as a whole while ``o`` is valid and not
-    ready.
+    cycle after a reset or power-up, in which it reads the first weights, and in the second one where it decodes them
+    from a codebook. Stops as a whole while ``o`` is valid and not ready.
 
     Parameters
     ----------
@@ -78,6 +80,8 @@ class ProcessingElements(wiring.Component):
         Vectors computed at once.
     block_ram : bool
         Keep weights in block RAM; in LUTs otherwise.
+    codebook : Codebook, optional
+        The same weights as indices of kernels: keep them so, in block RAM; ``simd`` divides its channels.
 
     Attributes
     ----------
@@ -116,6 +120,7 @@ class ProcessingElements(wiring.Component):
         simd: int,
         vectors: int = 1,
         block_ram: bool = True,
+        codebook: Codebook | None = None,
     ):
         if not biases or any(len(row) != len(weights) for row in biases):
             found = len(next((row for row in biases if len(row) != len(weights)), ()))
@@ -127,6 +132,7 @@ class ProcessingElements(wiring.Component):
             )
         self.weights, self.inputs, self.input_bits, self.biases = weights, inputs, input_bits, biases
         self.fires, self.pe, self.simd, self.vectors, self.block_ram = fires, pe, simd, vectors, block_ram
+        self.codebook = codebook
         self.neuron_fold, self.synapse_fold = -(-len(weights) // pe), -(-inputs // simd)
         self.tag_bits = (len(biases) - 1).bit_length()
         self._spare = pe * self.neuron_fold - len(weights)
@@ -145,7 +151,6 @@ class ProcessingElements(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         advance, primed, taken = Signal(), Signal(), Signal()
-        m.d.sync += primed.eq(1)
         stages = [Signal(name=f"valid{k}") for k in range(3)]  # carries, counts, sums
         m.d.comb += [
             advance.eq(self.o.ready | ~self.o.valid),
@@ -153,7 +158,8 @@ class ProcessingElements(wiring.Component):
             taken.eq(self.i.valid & self.i.ready),
             self.o.valid.eq(stages[2]),
         ]
-        synapse, neuron, weights = self._control(m, taken)
+        synapse, neuron = self._control(m, taken)
+        weights = self._decoded(m, primed, taken) if self.codebook else self._weights(m, primed, taken)
         first = [Signal(name=f"first{k}", reset_less=True) for k in range(2)]
         last = [Signal(name=f"last{k}", reset_less=True) for k in range(2)]
         place_ = Signal.like(neuron, name="neuron_counted", reset_less=True)
@@ -181,24 +187,37 @@ class ProcessingElements(wiring.Component):
         return m
 
     def _control(self, m, taken):
-        """Counters, and the weights that belong to the word now at hand: they are read one word ahead."""
+        """Counters over the words of a vector, and over the groups of outputs."""
         synapse = Signal(range(max(2, self.synapse_fold)))
         neuron = Signal(range(max(2, self.neuron_fold)))
+        with m.If(taken):
+            m.d.sync += synapse.eq(synapse + 1)
+            with m.If(synapse == self.synapse_fold - 1):
+                m.d.sync += [synapse.eq(0), neuron.eq(Mux(neuron == self.neuron_fold - 1, 0, neuron + 1))]
+        return synapse, neuron
+
+    def _weights(self, m, primed, taken):
+        """The weights that belong to the word now at hand: they are read one word ahead."""
+        m.d.sync += primed.eq(1)
         rows = self._rows()
-        address = Signal(range(max(2, len(rows))))
+        if len(rows) == 1:
+            return C(rows[0], self.pe * self.simd)
+        address = Signal(range(len(rows)))
         following = Signal.like(address)
         m.d.comb += following.eq(Mux(address == len(rows) - 1, 0, address + 1))
         with m.If(taken):
-            m.d.sync += [address.eq(following), synapse.eq(synapse + 1)]
-            with m.If(synapse == self.synapse_fold - 1):
-                m.d.sync += [synapse.eq(0), neuron.eq(Mux(neuron == self.neuron_fold - 1, 0, neuron + 1))]
-        if len(rows) == 1:
-            return synapse, neuron, C(rows[0], self.pe * self.simd)
+            m.d.sync += address.eq(following)
         style = {"ram_style": "block" if self.block_ram else "logic"}
         m.submodules.rom = rom = Memory(shape=self.pe * self.simd, depth=len(rows), init=rows, attrs=style)
         read = rom.read_port()
         m.d.comb += read.addr.eq(Mux(taken, following, address))
-        return synapse, neuron, read.data
+        return read.data
+
+    def _decoded(self, m, primed, taken):
+        """The same weights from a codebook."""
+        m.submodules.codebook = memory = CodebookMemory(codebook=self.codebook, pe=self.pe, simd=self.simd)
+        m.d.comb += [primed.eq(memory.o.valid), memory.o.ready.eq(taken)]
+        return memory.o.payload
 
     def _rows(self) -> list[int]:
         """Weight codes in the order of use; PE ``k`` holds outputs ``k``, ``k + pe``, ...; filler weights are +1."""
@@ -258,20 +277,10 @@ class ProcessingElements(wiring.Component):
         m.d.comb += address.eq(neuron if tag is None else neuron + tag * self.neuron_fold)
         if len(rows) <= _LOGIC_ROM_DEPTH:
             with m.If(advance):
-                m.d.sync += Cat(biases).eq(_lookup(address, [C(row, self.pe * width) for row in rows]))
+                m.d.sync += Cat(biases).eq(lookup(address, [C(row, self.pe * width) for row in rows]))
         else:
             memory = Memory(shape=self.pe * width, depth=len(rows), init=rows, attrs={"ram_style": "block"})
             m.submodules[f"bias_rom{vector}"] = memory
             read = memory.read_port()
             m.d.comb += [read.addr.eq(address), read.en.eq(advance), Cat(biases).eq(read.data)]
         return biases
-
-
-def _lookup(index, values):
-    """``values[index]`` as a tree of multiplexers, for an index within reach."""
-    for bit in index:
-        values = [
-            Mux(bit, *pair[::-1]) if len(pair) == 2 else pair[0]
-            for pair in (values[k : k + 2] for k in range(0, len(values), 2))
-        ]
-    return values[0]

@@ -4,8 +4,8 @@ import numpy as np
 
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Shape, Threshold
-from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
-from xnorweave.passes.plan_types import LayerPlan, Plan, Storage
+from xnorweave.passes.folds import Link, folded, links, spatial, storages, unfolded
+from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
 __all__ = ["random_frames", "random_network", "random_plan", "random_spatial"]
@@ -80,7 +80,8 @@ def random_plan(rng: np.random.Generator, network: Network) -> Plan:
 
 def _random_fold(rng: np.random.Generator, stage: ConvStage | DenseStage, before: Link) -> LayerPlan:
     pe = int(rng.integers(1, len(stage.weights) + 1))
-    storage: Storage = "block" if rng.random() < 0.5 else "logic"
+    places = storages(stage)
+    storage = places[int(rng.integers(len(places)))]
     if isinstance(stage, DenseStage):
         inputs = stage.weights.shape[1]
         widths = [s for s in range(1, inputs + 1) if s % before.lanes == 0 or before.lanes % s == 0]

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from xnorweave.cost import CostFamily
 from xnorweave.errors import UnsupportedError
-from xnorweave.folded_cost import Resources, folded_resources, least_buffer_rows, sum_bits
+from xnorweave.folded_cost import Resources, distinct_kernels, folded_resources, least_buffer_rows, sum_bits
 from xnorweave.hw.folded_conv2d import group_cycles
 from xnorweave.passes.plan_types import LayerPlan, Storage
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage
 from xnorweave.stream_cost import adapter, argmax_resources, pool_resources, table_resources, wired_resources
 
 __all__ = [
+    "MOST_KERNELS",
     "MOST_SIMD",
     "MOST_VECTORS",
     "Link",
@@ -22,6 +23,7 @@ __all__ = [
     "folded",
     "links",
     "spatial",
+    "storages",
     "unfolded",
     "waiting_words",
 ]
@@ -30,6 +32,8 @@ __all__ = [
 MOST_SIMD, MOST_VECTORS = 64, 8
 # Weights in LUTs pay up to so many words of a memory; beyond, they cost more than the lanes that read them.
 _MOST_LOGIC_WORDS = 64
+MOST_KERNELS = 16
+"""With more, indices and first taps are 6 of a 3x3 kernel's 9 bits, and each lane has a multiplexer of so many."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ def folded(
         If it cannot be built so.
     """
     _check_fold(stage, before, pe, simd, vectors, buffer_rows)
+    if storage == "codebook":
+        _check_codebook(stage)
     plan = LayerPlan(
         name=stage.name,
         engine="folded",
@@ -151,7 +157,7 @@ def _folded_cost(stage: ConvStage | DenseStage, plan: LayerPlan, family: CostFam
         pe=plan.pe,
         simd=plan.simd,
         vectors=plan.vectors,
-        block_weights=plan.storage == "block",
+        storage=plan.storage,
         buffer_rows=plan.buffer_rows,
     )
 
@@ -218,6 +224,25 @@ def _check_fold(
             f"{stage.name}: buffer_rows={buffer_rows} is not within {least} to {2 * stage.input_shape[1]}, "
             f"the fewest that keep no layer waiting and those of two frames"
         )
+
+
+def _check_codebook(stage: ConvStage | DenseStage) -> None:
+    remedy = 'give "block" or "logic"'
+    if isinstance(stage, DenseStage):
+        raise UnsupportedError(f"{stage.name}: storage='codebook' is for convolutions' kernels; {remedy}")
+    if stage.weights[0, 0].size == 1:
+        raise UnsupportedError(f"{stage.name}: storage='codebook' saves nothing of 1x1 kernels; {remedy}")
+    if (count := distinct_kernels(stage)) > MOST_KERNELS:
+        raise UnsupportedError(
+            f"{stage.name}: storage='codebook' is for at most {MOST_KERNELS} distinct kernels up to inversion, and it "
+            f"has {count}; {remedy}"
+        )
+
+
+def storages(stage: ConvStage | DenseStage) -> tuple[Storage, ...]:
+    """The places where a folded stage can keep its weights."""
+    few = isinstance(stage, ConvStage) and stage.weights[0, 0].size > 1 and distinct_kernels(stage) <= MOST_KERNELS
+    return ("block", "logic", "codebook") if few else ("block", "logic")
 
 
 def _nearest(value: int, choices: Iterable[int]) -> str:
@@ -287,9 +312,9 @@ class StageOptions:
         synapse_fold = -(-stage.weights[0].size // simd)
         for pe in _fewest_for_each_fold(len(stage.weights)):
             logic = -(-len(stage.weights) // pe) * synapse_fold <= _MOST_LOGIC_WORDS
-            storages: tuple[Storage, ...] = ("block", "logic") if logic else ("block",)
+            places: list[Storage] = [place for place in storages(stage) if logic or place != "logic"]
             for vectors, buffer_rows in shapes:
-                for storage in storages:
+                for storage in places:
                     yield folded(
                         stage,
                         before,

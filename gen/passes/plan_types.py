@@ -8,7 +8,7 @@ from xnorweave.passes.cse import UNIT_LEVELS
 __all__ = ["Engine", "LayerPlan", "Plan", "Storage"]
 
 Engine = Literal["spatial", "folded", "stream"]
-Storage = Literal["block", "logic"]
+Storage = Literal["block", "logic", "codebook"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class LayerPlan:
         Outputs and inputs computed in parallel, of a folded stage; else 0.
     vectors : int
         Windows computed at once, of a folded convolution.
-    storage : {"block", "logic"}
-        Where a folded stage keeps its weights: block RAM or LUTs.
+    storage : {"block", "logic", "codebook"}
+        Where a folded stage keeps its weights: block RAM, LUTs, or block RAM as indices of a convolution's kernels.
     buffer_rows : int
         Rows of its input that a folded convolution keeps.
     lanes : int

@@ -51,6 +51,21 @@ def large(rng) -> Network:
     return Network(name="n", input=InputSpec(kind="pixels", shape=(3, 12, 12)), layers=layers)
 
 
+@pytest.fixture
+def few(rng) -> Network:
+    """A network of few kernels, whose weights take more block RAM than a small chip has."""
+    patterns = signs(rng, 4, 3, 3)
+    chosen = rng.permutation(np.resize(np.arange(4), 128 * 64)).reshape(128, 64)
+    layers = (
+        Conv2D(name="conv", weights=patterns[chosen] * signs(rng, 128, 64, 1, 1)),
+        Threshold(name="sign", thresholds=np.zeros(128, np.int32)),
+        MaxPool(name="pool"),
+        Dense(name="scores", weights=signs(rng, 4, 128 * 4 * 4)),
+        ArgMax(name="classify"),
+    )
+    return Network(name="few", input=InputSpec(kind="bits", shape=(64, 10, 10)), layers=layers)
+
+
 def choose(network, budget, **options):
     return choose_plan(network, budget, levels_per_register=4, **options)
 
@@ -72,7 +87,7 @@ def every_layer(stage, before, family):
     plans = [spatial(stage, before, family)]
     columns, rows = (stage.output_shape[2], range(1, 2 * stage.input_shape[1] + 1)) if conv else (1, [0])
     for pe, simd, vectors, kept, storage in itertools.product(
-        range(1, outputs + 1), range(1, inputs + 1), range(1, columns + 1), rows, ("block", "logic")
+        range(1, outputs + 1), range(1, inputs + 1), range(1, columns + 1), rows, ("block", "logic", "codebook")
     ):
         try:
             fold = {"pe": pe, "simd": simd, "vectors": vectors, "buffer_rows": kept, "storage": storage}
@@ -235,6 +250,28 @@ def test_options_of_a_stage_do_not_beat_each_other(large):
                 assert (a.interval_cycles, a.luts, a.block_rams) != (b.interval_cycles, b.luts, b.block_rams)
                 worse = a.interval_cycles >= b.interval_cycles and a.luts >= b.luts and a.block_rams >= b.block_rams
                 assert not worse
+
+
+def test_kernel_indices_make_room_where_block_rams_are_few(few, monkeypatch):
+    tight = Budget(family="ice40", luts=8000, block_rams=40)
+    with_indices = planner(few).fastest(tight)
+    assert with_indices.layers[0].storage == "codebook"
+    roomy = planner(few).fastest(replace(tight, luts=20_000, block_rams=110))
+    assert [layer.engine for layer in roomy.layers] == ["folded", "stream", "folded", "stream"]
+    assert {layer.storage for layer in roomy.layers} <= {"block", "logic"}
+    monkeypatch.setattr("xnorweave.passes.folds.storages", lambda stage: ("block", "logic"))
+    without = planner(few).fastest(tight)
+    assert without is None or without.interval_cycles > with_indices.interval_cycles
+
+
+def test_kernel_indices_are_offered_only_of_few_kernels(few, large):
+    offered = []
+    for network in (few, large):
+        stages = [stage for stage in streamline(network) if isinstance(stage, ConvStage)]
+        options = [StageOptions(s, "ice40", 1).options(Link(s.input_shape[0])) for s in stages]
+        offered.append({plan.storage for found in options for plans in found.values() for plan in plans})
+    assert offered[0] == {"block", "logic", "codebook"}
+    assert offered[1] == {"block", "logic"}
 
 
 def test_plans_are_the_same_every_time(large):

@@ -6,7 +6,9 @@ import pytest
 from xnorweave import folded_cost
 from xnorweave.folded_cost import block_rams, memory, rom_luts
 
-RESULTS = json.loads((Path(__file__).parents[2] / "bench" / "results" / "folded_cost.json").read_text("utf-8"))
+FOLDER = Path(__file__).parents[2] / "bench" / "results"
+RESULTS = json.loads((FOLDER / "folded_cost.json").read_text("utf-8"))
+CODEBOOK = json.loads((FOLDER / "codebook.json").read_text("utf-8"))
 
 
 # What Yosys 0.70 gives memories of these shapes.
@@ -69,3 +71,11 @@ def test_layers_that_were_not_fitted_are_within_15_percent():
     for row in rows:
         assert abs(row["error_percent"]) <= 15, row["layer"]
         assert abs(row["estimated"]["block_rams"] - row["measured"]["block_rams"]) <= 1, row["layer"]
+
+
+def test_kernel_indices_are_estimated_as_measured():
+    assert CODEBOOK["decoder_factors"] == folded_cost.DECODER_FACTORS
+    for row in CODEBOOK["rows"]:
+        measured, estimated = (row[what]["codebook"] for what in ("measured", "estimated"))
+        assert abs(row["error_percent"]["codebook"]) <= 15, row["layer"]
+        assert abs(estimated["block_rams"] - measured["block_rams"]) <= 1, row["layer"]

@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,16 @@ def test_random_networks_equal_golden_in_every_layer(seed):
     frames = random_frames(rng, network, 4)
     idle, stall = [(0.0, 0.0), (0.4, 0.0), (0.0, 0.9), (0.3, 0.3)][seed % 4]
     assert mismatches(network, core, frames, idle=idle, stall=stall, seed=seed) == []
+
+
+def test_draws_have_weights_of_every_storage():
+    """So the tests of random networks are about all of them."""
+    seen = set()
+    for seed in range(1, 40, 2):
+        with contextlib.suppress(UnsupportedError):
+            plan = random_plan(np.random.default_rng(seed), random_network(np.random.default_rng(seed)))
+            seen |= {layer.storage for layer in plan.layers if layer.engine == "folded"}
+    assert seen == {"block", "logic", "codebook"}
 
 
 @pytest.mark.parametrize("seed", range(200, 230))

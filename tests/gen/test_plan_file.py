@@ -1,6 +1,7 @@
 import copy
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,7 +116,14 @@ EDITS = [
     ("conv", {"vectors": 11}, UnsupportedError, r"conv: vectors=11 is not within 1 to its 10 output columns"),
     ("conv", {"buffer_rows": 5}, UnsupportedError, r"conv: buffer_rows=5 is not within 6 to 24, the fewest"),
     ("conv", {"buffer_rows": 10**9}, DataError, r"conv: buffer_rows=1000000000 is not a whole number from 1 to 4096"),
-    ("conv", {"storage": "disk"}, DataError, r"conv: storage='disk' is neither block nor logic"),
+    ("conv", {"storage": "disk"}, DataError, r"conv: storage='disk' is none of block, logic, codebook"),
+    (
+        "conv",
+        {"storage": "codebook"},
+        UnsupportedError,
+        r"conv: storage='codebook' is for at most 16 distinct kernels up to inversion, and it has \d\d\d?; give \"block\"",
+    ),
+    ("hidden", {"storage": "codebook"}, UnsupportedError, r"hidden: storage='codebook' is for convolutions' kernels"),
     ("conv", {"name": "convolution"}, DataError, r"layer 'convolution': the network has none; its layers: conv, pool"),
     ("conv", {"name": "pool"}, DataError, r"pool: is there twice; leave one out"),
     ("conv", {"name": 7}, DataError, r"layers\[0\]=.* has no name"),
@@ -137,6 +145,26 @@ EDITS = [
 def test_a_wrong_layer_is_refused(document, network, layer, edit, error, message):
     row(document, layer).update(edit)
     with pytest.raises(error, match=message):
+        read_plan(document, network, "ice40")
+
+
+def test_weights_of_few_kernels_may_be_indices(document, network, rng):
+    conv = network.layers[0]
+    few = rng.choice(np.array([-1, 1], np.int8), (16, 1, 3, 3))
+    weights = np.tile(few, (1, 8, 1, 1)) * rng.choice(np.array([-1, 1], np.int8), (16, 8, 1, 1))
+    network = replace(network, layers=(replace(conv, weights=weights), *network.layers[1:]))
+    row(document, "conv")["storage"] = "codebook"
+    plan = read_plan(document, network, "ice40")
+    assert plan.layers[0].storage == "codebook"
+    assert read_plan(plan_document(plan), network, "ice40") == plan
+
+
+def test_weights_of_one_tap_are_no_indices(document, network):
+    conv = replace(network.layers[0], weights=network.layers[0].weights[..., :1, :1])
+    spec = replace(network.input, shape=(8, 10, 10))
+    network = replace(network, input=spec, layers=(conv, *network.layers[1:]))
+    row(document, "conv").update(storage="codebook", buffer_rows=20)
+    with pytest.raises(UnsupportedError, match="conv: storage='codebook' saves nothing of 1x1 kernels"):
         read_plan(document, network, "ice40")
 
 

@@ -24,6 +24,18 @@ def reference(weights, thresholds, frame, stride, padding):
     return result
 
 
+def of_kernels(rng, count, outputs, channels, kernel):
+    """Weights of ``count`` different kernels up to inversion; random ones for 0."""
+    if not count:
+        return rng.choice([-1, 1], (outputs, channels, *kernel))
+    taps = int(np.prod(kernel))
+    patterns = rng.choice(2 ** (taps - 1), count, replace=False)
+    chosen = rng.permutation(np.resize(patterns, outputs * channels))
+    bits = np.column_stack([np.zeros(len(chosen), int), *(chosen >> t & 1 for t in range(taps - 1))])
+    signs = rng.choice([-1, 1], (len(chosen), 1))
+    return ((1 - 2 * bits) * signs).reshape(outputs, channels, *kernel)
+
+
 class Layer:
     """A random layer, its unit, and frames as the unit takes and gives them."""
 
@@ -43,9 +55,10 @@ class Layer:
         vectors=1,
         buffer_rows=None,
         block_ram=True,
+        kernels=0,
     ):
         self.bits, self.stride, self.padding, self.simd, self.channels = bits, stride, padding, simd, channels
-        self.weights = rng.choice([-1, 1], (outputs, channels, *kernel))
+        self.weights = of_kernels(rng, kernels, outputs, channels, kernel)
         rows, columns = border_classes(size, kernel, stride, padding)
         spread = channels * kernel[0] * kernel[1] * (2**bits - 1) // 4
         self.thresholds = {
@@ -67,6 +80,7 @@ class Layer:
             vectors=vectors,
             buffer_rows=buffer_rows or 2 * size[0],
             block_ram=block_ram,
+            codebook=bool(kernels),
         )
         self.frames = rng.integers(0, 2**bits, (4, *size, channels))
         self.frames[0], self.frames[1] = 0, 2**bits - 1
@@ -108,6 +122,18 @@ LAYERS = [
     {"size": (7, 5), "buffer_rows": 5, "vectors": 2},
     {"outputs": 40, "pe": 3, "padding": (0, 1, 1, 0)},
     {"block_ram": False, "vectors": 2},
+    # Weights as indices of so many kernels.
+    *({"kernels": count, "pe": 4, "vectors": 2} for count in (1, 2, 3, 5, 16)),
+    {"kernels": 5, "pe": 6, "simd": 4},
+    {"kernels": 4, "pe": 1, "simd": 1},
+    {"kernels": 3, "pe": 5, "vectors": 3, "padding": (1, 1, 1, 1)},
+    {"kernels": 4, "bits": 3, "simd": 1, "stride": 2},
+    {"kernels": 2, "bits": 2, "simd": 4, "padding": (2, 0, 0, 2), "vectors": 4},
+    {"kernels": 16, "outputs": 40, "pe": 3, "padding": (0, 1, 1, 0)},
+    {"kernels": 6, "kernel": (2, 3), "channels": 6, "simd": 3, "stride": 3},
+    {"kernels": 1, "kernel": (1, 1), "pe": 4},  # one tap: the code of the first is all there is
+    {"kernels": 1, "kernel": (1, 1), "pe": 6, "simd": 4, "vectors": 2},  # one word
+    {"kernels": 7, "size": (3, 3), "pe": 6, "simd": 4},  # one word for all taps
 ]
 
 
@@ -120,7 +146,14 @@ def test_windows(options, stream, rng):
 
 
 @pytest.mark.parametrize(
-    "options", [{"vectors": 3, "pe": 6, "simd": 4}, {"kernel": (1, 1), "pe": 6, "simd": 4}], ids=str
+    "options",
+    [
+        {"vectors": 3, "pe": 6, "simd": 4},
+        {"kernel": (1, 1), "pe": 6, "simd": 4},
+        {"kernels": 5, "vectors": 3, "pe": 4},
+        {"kernels": 3, "pe": 6, "simd": 4},
+    ],
+    ids=str,
 )
 def test_paces(options, stream, pace, rng):
     layer = Layer(rng, **options)
@@ -135,6 +168,8 @@ def test_paces(options, stream, pace, rng):
         {"pe": 6, "simd": 4, "size": (8, 8)},
         {"pe": 6, "simd": 4, "vectors": 3, "size": (8, 8)},
         {"pe": 6, "simd": 1, "vectors": 4, "kernel": (2, 2), "size": (9, 9)},
+        {"kernels": 5, "pe": 2, "simd": 2, "vectors": 2},
+        {"kernels": 5, "pe": 6, "simd": 4, "size": (8, 8)},
     ],
     ids=str,
 )
@@ -150,8 +185,9 @@ def test_interval_of_few_words(stream, rng):
     assert layer.unit.interval_cycles == 30 * 4
 
 
-def test_a_frame_is_exact_after_a_reset_anywhere(stream, rng):
-    layer = Layer(rng, vectors=2, padding=(1, 0, 0, 1))
+@pytest.mark.parametrize("kernels", [0, 5])
+def test_a_frame_is_exact_after_a_reset_anywhere(kernels, stream, rng):
+    layer = Layer(rng, vectors=2, padding=(1, 0, 0, 1), kernels=kernels)
     for cycle in (3, 16, 33, 50):
         result = layer.run(stream, reset_at=(cycle,))
         assert [list(words) for words in result.outputs] == layer.expected
