@@ -181,7 +181,7 @@ class _Builder:
                 self._dense(stage, plan)
             case ArgMaxStage():
                 self._argmax(stage)
-        self.link = links(stage, plan)
+        self.link = links(stage, plan, self.link)
 
     def _shared(self, stage: ConvStage | DenseStage) -> AdderGraph:
         graph = self.graphs.get(stage.name)

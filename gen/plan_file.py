@@ -132,7 +132,7 @@ def read_plan(
     before, layers = Link(channels), list[LayerPlan]()
     for stage, row in zip(stages, _rows(content["layers"], stages), strict=True):
         layers.append(_layer(stage, row, before, family))
-        before = links(stage, layers[-1])
+        before = links(stage, layers[-1], before)
     free_running = content.get("free_running", False)
     if not isinstance(free_running, bool):
         raise DataError(f"free_running={_shown(free_running)} is neither true nor false; set it to one of them")

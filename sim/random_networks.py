@@ -68,7 +68,7 @@ def random_plan(rng: np.random.Generator, network: Network) -> Plan:
             layers.append(spatial(stage, before, None))
         else:
             layers.append(_random_fold(rng, stage, before))
-        before = links(stage, layers[-1])
+        before = links(stage, layers[-1], before)
     _, height, width = network.input.shape
     return Plan(
         layers=tuple(layers),

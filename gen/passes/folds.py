@@ -59,9 +59,11 @@ Options = dict[Link, list[LayerPlan]]
 """Plans of one stage by the stream that leaves it."""
 
 
-def links(stage: Stage, plan: LayerPlan) -> Link:
-    """The stream that leaves a stage."""
+def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
+    """The stream that leaves a stage behind the one before it."""
     burst = plan.vectors if isinstance(stage, ConvStage) and plan.engine == "folded" else 0
+    # A window of a pool is whole with its last pixel, and windows end at least a stride apart.
+    burst = -(-before.burst // stage.stride) if isinstance(stage, PoolStage) else burst
     bits = sum_bits(stage) if isinstance(stage, DenseStage) and not stage.fires else 0
     return Link(plan.lanes, burst, bits)
 
@@ -165,12 +167,12 @@ def _folded_cost(stage: ConvStage | DenseStage, plan: LayerPlan, family: CostFam
 def waiting_words(stage: ConvStage | DenseStage, before: Link) -> int:
     """Words that wait in front of a folded stage's unpacker, so that the stage before it is not held up.
 
-    Those that may come at once: a dense layer's whole vector; of a convolution, whose row buffer takes any number of
-    words, at most a row. Of a single one the next is taken while it is unpacked.
+    Those that may come at once: the burst, where it is known; else a dense layer's whole vector, or of a convolution,
+    whose row buffer takes any number of words, a row. Of a single one the next is taken while it is unpacked.
     """
-    if isinstance(stage, ConvStage):
-        return max(2, before.burst or stage.input_shape[2])
-    return max(2, -(-stage.weights.shape[1] // before.lanes))
+    if before.burst:
+        return max(2, before.burst)
+    return max(2, stage.input_shape[2] if isinstance(stage, ConvStage) else -(-stage.weights.shape[1] // before.lanes))
 
 
 def _adapter(stage: ConvStage | DenseStage, before: Link, simd: int, family: CostFamily) -> Resources:
@@ -274,7 +276,7 @@ class StageOptions:
         """The options behind a stream, by the stream that leaves."""
         stage = self.stage
         if not isinstance(stage, (ConvStage, DenseStage)):
-            return self._front([unfolded(stage, before, self.family)])
+            return self._front([unfolded(stage, before, self.family)], before)
         plans = [spatial(stage, before, self.family)]
         if isinstance(stage, ConvStage):
             choices: Iterable[int] = [d for d in _divisors(stage.input_shape[0]) if d <= MOST_SIMD]
@@ -285,7 +287,7 @@ class StageOptions:
             for plan, cost in self._by_simd(simd):
                 both = cost + extra
                 plans.append(replace(plan, luts=both.luts, block_rams=both.block_rams))
-        return self._front(plans)
+        return self._front(plans, before)
 
     def _by_simd(self, simd: int) -> list[tuple[LayerPlan, Resources]]:
         """Undominated folds of one width, and their cost without what stands before them."""
@@ -297,7 +299,7 @@ class StageOptions:
                 for plan in self._folds(before, simd)
                 for cost in (_folded_cost(self.stage, plan, self.family),)
             ]
-            kept = [plan for group in self._front(plans).values() for plan in group]
+            kept = [plan for group in self._front(plans, before).values() for plan in group]
             self._costs[simd] = [(p, Resources(luts=p.luts, block_rams=p.block_rams)) for p in kept]
         return self._costs[simd]
 
@@ -326,11 +328,11 @@ class StageOptions:
                         buffer_rows=buffer_rows,
                     )
 
-    def _front(self, plans: list[LayerPlan]) -> Options:
+    def _front(self, plans: list[LayerPlan], before: Link) -> Options:
         """Undominated plans by the stream that leaves, fastest first."""
         by_link: dict[Link, tuple[list[LayerPlan], _Staircase]] = {}
         for plan in sorted(plans, key=lambda p: (max(p.interval_cycles, self.least_cycles), p.luts, p.block_rams)):
-            link = links(self.stage, plan)
+            link = links(self.stage, plan, before)
             if link not in by_link:
                 by_link[link] = [], _Staircase()
             kept, stairs = by_link[link]

@@ -55,7 +55,7 @@ def make_plan(
     layers, before = list[LayerPlan](), Link(channels)
     for stage in stages:
         layers.append(_plan_stage(stage, before, target, wired=stage.name in spatial))
-        before = links(stage, layers[-1])
+        before = links(stage, layers[-1], before)
     return Plan(
         layers=tuple(layers),
         input_cycles=height * width,

@@ -18,11 +18,6 @@ PRESETS = {
         model=ModelRecipe(convolutions=(20, 32, 64), pools=(2, 2, 1), dense=(96,), pixel_shift_bits=4),
         fit=FitRecipe(epochs=110, settle_epochs=30, learning_rate=0.01, bfloat16=True),
     ),
-    "fashion-mnist-up5k": Recipe(
-        name="fashion_mnist_up5k",
-        model=ModelRecipe(convolutions=(16, 32, 64), pools=(2, 2, 1), dense=(), pixel_shift_bits=4),
-        fit=FitRecipe(epochs=50, settle_epochs=14, learning_rate=0.01),
-    ),
     "fashion-mnist-8bit": Recipe(name="fashion_mnist_8bit", model=ModelRecipe(convolutions=(16, 16)), fit=_FIT),
     "fashion-mnist-8bit-12": Recipe(name="fashion_mnist_8bit_12", model=ModelRecipe(convolutions=(12, 16)), fit=_FIT),
     "fashion-mnist-2bit": Recipe(
@@ -31,9 +26,8 @@ PRESETS = {
 }
 """Name on the command line to recipe.
 
-``fashion-mnist`` is the shipped network; ``fashion-mnist-folded`` has more layers, to be folded, and
-``fashion-mnist-up5k`` as many of them as the smallest boards hold. The others are small enough to wire their
-convolutions.
+``fashion-mnist`` is the shipped network; ``fashion-mnist-folded`` has more layers, to be folded. The others are small
+enough to wire their convolutions.
 """
 
 

@@ -109,7 +109,7 @@ def brute_force(network, budget, family):
                     (max(cycles, plan.interval_cycles), luts + plan.luts, rams + plan.block_rams)
                     for cycles, luts, rams in totals
                 }
-                following.setdefault(links(stage, plan), set()).update(new)
+                following.setdefault(links(stage, plan, before), set()).update(new)
         reached = {link: undominated(totals) for link, totals in following.items()}
     fitting = [t for totals in reached.values() for t in totals if t[1] <= budget.luts and t[2] <= budget.block_rams]
     return min((cycles, float(budget.shares(n, rams))) for cycles, n, rams in fitting) if fitting else None

@@ -75,9 +75,10 @@ def test_the_interval_of_layers_that_are_equally_slow_is_kept(seed):
             fold["vectors"] = min(fold["vectors"], stage.output_shape[2])
             layers.append(folded(stage, before, None, buffer_rows=least_buffer_rows(stage), **fold))
         elif isinstance(stage, DenseStage):
-            layers.append(folded(stage, before, None, pe=1, simd=before.lanes))
+            widths = [width for width in range(1, before.lanes + 1) if before.lanes % width == 0]
+            layers.append(folded(stage, before, None, pe=1, simd=int(rng.choice(widths))))
         else:
             layers.append(unfolded(stage, before, None))
-        before = links(stage, layers[-1])
+        before = links(stage, layers[-1], before)
     _, height, width = network.input.shape
     check_interval(network, Plan(layers=tuple(layers), input_cycles=height * width, levels_per_register=3))
