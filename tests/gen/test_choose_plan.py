@@ -253,7 +253,7 @@ def test_options_of_a_stage_do_not_beat_each_other(large):
 
 
 def test_kernel_indices_make_room_where_block_rams_are_few(few, monkeypatch):
-    tight = Budget(family="ice40", luts=8000, block_rams=40)
+    tight = Budget(family="ice40", luts=8000, block_rams=30)
     with_indices = planner(few).fastest(tight)
     assert with_indices.layers[0].storage == "codebook"
     roomy = planner(few).fastest(replace(tight, luts=20_000, block_rams=110))
