@@ -48,6 +48,14 @@ class Family(StrEnum):
     ecp5 = "ecp5"
 
 
+class PixelInput(StrEnum):
+    """What a graph's float input is for a pixel."""
+
+    auto = "auto"
+    unit = "unit"
+    raw = "raw"
+
+
 class Simulator(StrEnum):
     """What runs the design."""
 
@@ -118,10 +126,17 @@ def inspect(net: Net, json: Json = False) -> Outcome:
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A network file of any kind known.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="NET.npz", help="File to write.")],
+    pixels: Annotated[
+        PixelInput,
+        typer.Option(
+            "--pixels",
+            help="An ONNX graph's float input is pixel / 255 (unit) or the pixel (raw); auto: as its first step says.",
+        ),
+    ] = PixelInput.auto,
     json: Json = False,
 ) -> Outcome:
     """Read another tool's network and write it as a network file of ours."""
-    return _outcome(lambda _: commands.import_(commands.find_network(file).network, output), json)
+    return _outcome(lambda _: commands.import_(commands.find_network(file, pixels=pixels.value).network, output), json)
 
 
 @app.command()

@@ -5,21 +5,33 @@ from pathlib import Path
 
 from xnorweave.errors import NetworkError
 from xnorweave.importers.bnn_pynq import from_arrays, is_bnn_pynq
+from xnorweave.importers.onnx_graph import PixelRule, from_onnx
 from xnorweave.network import Network
 from xnorweave.network_file import network_of, read_arrays
 
-__all__ = ["load_any"]
+__all__ = ["PixelRule", "load_any"]
 
 
-def load_any(path: str | os.PathLike[str]) -> Network:
-    """Read a network from any file that can be imported: ours, or decoded BNN-PYNQ arrays.
+def load_any(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> Network:
+    """Read a network from any file that can be imported: ours, decoded BNN-PYNQ arrays, or ``.onnx``.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    pixels : {"auto", "unit", "raw"}
+        What the float input of an ONNX graph is for a pixel, as `from_onnx` has it.
 
     Raises
     ------
     NetworkError
-        Where the file is of neither kind, or is damaged.
+        Where the file is of no such kind, or is damaged.
+    UnsupportedError
+        Where it is an ONNX graph that no network of ours equals.
     """
     path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        return from_onnx(path, pixels)
     arrays = read_arrays(path)
     if "network" in arrays:
         return network_of(arrays, path)
@@ -27,6 +39,6 @@ def load_any(path: str | os.PathLike[str]) -> Network:
         return from_arrays(arrays, path)
     found = ", ".join(sorted(arrays)[:6]) or "nothing"
     raise NetworkError(
-        f"{path}: is no network known here; it holds {found[:200]}; give a network file of ours (entry 'network') "
-        "or decoded BNN-PYNQ arrays (conv0_w, fc0_w, ...)"
+        f"{path}: is no network known here; it holds {found[:200]}; give a network file of ours (entry "
+        "'network'), decoded BNN-PYNQ arrays (conv0_w, fc0_w, ...), or a file that ends in .onnx"
     )

@@ -1,0 +1,63 @@
+"""Trained networks in ONNX files, with the operations of QONNX and FINN, to integer layers.
+
+The graph is followed from input to output. What a tensor can hold is kept as a finite set of values per channel:
+pixels (256), bits (2), or integer sums, each times a rational scale plus a rational offset.
+
+**Pixels.** Our frames are uint8. A float input is taken as ``pixel / 255`` in float32, as torchvision's ToTensor has
+it; as the pixel itself where the graph's first arithmetic divides by 255, or quantizes with the scale 1; a uint8 input
+is the pixel. `from_onnx` can be told otherwise. The history of the network says which it was.
+
+**Thresholds.** What counts is the sign that a framework computes in float32. So every value that a channel's sum can
+have is put through the graph's own operations in float32, batch norm by the formula of the ONNX document from left to
+right, and the threshold is read off; the operations keep order, so there is exactly one. The same is done in exact
+fractions, and, for batch norm, in the orders of ONNX's reference evaluator and of onnxruntime. Where any of these gives
+another answer for a sum that can occur, the float32 answer of the document stands, and the history counts the channels.
+Sums of -1 and +1 are exact in float32. Where a scale that is no power of two enters the sum itself, float32 has no
+one answer, since it depends on the order of additions: the exact sum is taken, and the history counts the channels
+where float32, in some order, could differ.
+
+**Refused** is all that does not come out exactly: see the handlers, each of which says what is supported.
+"""
+
+from pathlib import Path
+
+from xnorweave.errors import NetworkError, XnorweaveError
+from xnorweave.importers.onnx_graph.evaluate import PixelRule, evaluate
+from xnorweave.importers.onnx_graph.model import read_graph
+from xnorweave.network import Network
+
+__all__ = ["PixelRule", "from_onnx"]
+
+_HISTORY = 400
+
+
+def from_onnx(path: Path, pixels: PixelRule = "auto") -> Network:
+    """Read a network from an ``.onnx`` file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; nothing else is read, and nothing is written.
+    pixels : {"auto", "unit", "raw"}
+        What the graph's float input is for a pixel: found in the graph as above, ``pixel / 255``, or the pixel.
+
+    Raises
+    ------
+    NetworkError
+        Where the file is absent, damaged or not sound.
+    UnsupportedError
+        Where the graph does what no network of ours does exactly; the message names the node.
+    ToolchainError
+        Where the package ``onnx`` is not installed.
+    """
+    try:
+        signal = evaluate(read_graph(path), pixels)
+        if signal.source is None:
+            raise NetworkError("its output does not depend on the image through any layer with weights")
+        stem = "".join(c for c in path.stem if c.isprintable())[:80] or "network"
+        history = (f"imported from ONNX file {stem}", *signal.notes)
+        return Network(
+            name=stem, input=signal.source, layers=signal.layers, history=tuple(line[:_HISTORY] for line in history)
+        )
+    except XnorweaveError as e:
+        raise type(e)(f"{path}: {e}") from e

@@ -1,0 +1,122 @@
+"""Following a graph from its input to its output, node by node."""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorweave.errors import NetworkError, UnsupportedError, XnorweaveError
+
+# The modules that register handlers.
+from xnorweave.importers.onnx_graph import constants, elementwise, linear, pooling
+from xnorweave.importers.onnx_graph.layout import Layout
+from xnorweave.importers.onnx_graph.model import Graph, Node, array_of, quoted
+from xnorweave.importers.onnx_graph.pooling import finished
+from xnorweave.importers.onnx_graph.registry import Value, call
+from xnorweave.importers.onnx_graph.signals import Pixels, Signal
+from xnorweave.network import Shape
+
+__all__ = ["PixelRule", "evaluate"]
+
+PixelRule = Literal["auto", "unit", "raw"]
+
+MAX_COMPUTED_VALUES = 1 << 26
+_HANDLERS = (constants, elementwise, linear, pooling)
+_MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout"}
+
+
+def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
+    """What the graph gives for an image, with all its layers.
+
+    Raises
+    ------
+    NetworkError, UnsupportedError
+        Naming the node.
+    """
+    values: dict[str, Value] = {
+        name: array_of(tensor, f"initializer {quoted(name)}") for name, tensor in graph.initializers.items()
+    }
+    values[graph.input_name] = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
+    computed = 0
+    for node in graph.nodes:
+        try:
+            inputs = tuple(_value(values, name) if name else None for name in node.inputs)
+            name, value = call(node, inputs, graph.opset)
+            values[name] = value
+            computed += _owned(value)
+            if computed > MAX_COMPUTED_VALUES:
+                raise NetworkError(f"constants computed so far have more than {MAX_COMPUTED_VALUES} values; fold them")
+        except XnorweaveError as e:
+            raise type(e)(f"node {node.label}: {e}") from e
+    try:
+        output = _value(values, graph.output_name)
+        if isinstance(output, np.ndarray):
+            raise NetworkError("does not depend on the image")
+        return finished(output)
+    except XnorweaveError as e:
+        raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
+
+
+def _value(values: dict[str, Value], name: str) -> Value:
+    if name not in values:
+        raise UnsupportedError(f"tensor {quoted(name)} is an output that is not supported here; use another one")
+    return values[name]
+
+
+def _owned(value: Value) -> int:
+    return value.size if isinstance(value, np.ndarray) and value.base is None else 0
+
+
+def _input(graph: Graph, rule: PixelRule) -> Signal:
+    batch, *sizes = graph.input_shape
+    shape = _image(sizes)
+    values = np.arange(256, dtype=np.float32)
+    if rule == "unit":
+        values /= np.float32(255)
+    note = "pixel / 255" if rule == "unit" else "the pixel itself"
+    try:
+        layout = Layout.plain(batch, shape, tuple(sizes))
+    except NetworkError as e:
+        raise NetworkError(f"input {quoted(graph.input_name)}: {e}") from e
+    return Pixels(
+        layout=layout, values=np.repeat(values[None], shape[0], axis=0), notes=(f"input of the graph: {note}",)
+    )
+
+
+def _image(sizes: list[int]) -> Shape:
+    """The image that an input without its batch is; a vector is a square where it can be."""
+    if len(sizes) == 3:
+        return sizes[0], sizes[1], sizes[2]
+    if len(sizes) == 2:
+        return 1, sizes[0], sizes[1]
+    side = math.isqrt(sizes[0])
+    return (1, side, side) if side * side == sizes[0] else (1, 1, sizes[0])
+
+
+def _pixel_rule(graph: Graph, values: dict[str, Value]) -> PixelRule:
+    """``raw`` where the input is bytes, or the first arithmetic divides by 255 or quantizes with the scale 1."""
+    if graph.input_bytes:
+        return "raw"
+    name = graph.input_name
+    for node in graph.nodes:
+        if not node.inputs or node.inputs[0] != name:
+            continue
+        if node.op in _MOVES and node.outputs:
+            name = node.outputs[0]
+        elif node.op != "Shape":
+            return "raw" if _takes_raw(node, values) else "unit"
+    return "unit"
+
+
+def _takes_raw(node: Node, values: dict[str, Value]) -> bool:
+    factor = values.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    if not isinstance(factor, np.ndarray) or factor.size != 1 or factor.dtype != np.float32:
+        return False
+    number = _only(factor)
+    by_255 = {"Div": number == 255, "Mul": number == float(np.float32(1) / np.float32(255))}
+    return bool(by_255.get(node.op, node.op in ("Quant", "IntQuant") and number == 1))
+
+
+def _only(array: NDArray) -> float:
+    return float(array.ravel()[0])

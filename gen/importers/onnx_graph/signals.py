@@ -1,0 +1,178 @@
+"""What a tensor between two nodes can be: pixels, bits, sums or classes.
+
+Each is a finite set of values per channel, so an operation is known by what it does to each of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorweave.errors import NetworkError
+from xnorweave.importers.onnx_graph.layout import Layout
+from xnorweave.importers.onnx_graph.rules import Rule
+from xnorweave.network import InputSpec, Layer, MaxPool, Padding
+
+__all__ = ["Bits", "Classes", "Pixels", "Signal", "Step", "Sums", "fractions_of"]
+
+CHUNK_VALUES = 1 << 22
+
+
+def fractions_of(values: NDArray) -> tuple[Fraction, ...]:
+    """Floats as the fractions that they are."""
+    return tuple(Fraction(float(v)) for v in values.ravel())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """One elementwise operation with its constants, each [channels, n] float32."""
+
+    rule: Rule
+    constants: tuple[NDArray[np.float32], ...]
+
+    def apply(self, values: NDArray, rows: slice = slice(None), order: int = 0) -> NDArray[np.float32]:
+        """Values [channels, n] behind the operation.
+
+        Parameters
+        ----------
+        values : float32 array
+            Before it.
+        rows : slice
+            Channels that ``values`` holds.
+        order : int
+            0 as the ONNX document says; above, another order of rounding where the operation has one.
+
+        Raises
+        ------
+        NetworkError
+            Where a result is not finite, though its input is.
+        """
+        orders = (self.rule.apply, *self.rule.orders)
+        with np.errstate(all="ignore"):
+            result = orders[min(order, len(orders) - 1)](values, *(c[rows] for c in self.constants))
+        result = result.astype(np.float32, copy=False)
+        if not np.isfinite(result).all():
+            raise NetworkError("gives a value that float32 does not hold; check its constants")
+        return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Signal:
+    """What all kinds have: a layout, the frames and layers behind which it stands, and remarks for the history."""
+
+    layout: Layout
+    source: InputSpec | None = None
+    layers: tuple[Layer, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels(_Signal):
+    """A function of the input pixel: ``values`` float32 [channels, 256]."""
+
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bits(_Signal):
+    """Activations of two values: ``values`` float32 [channels, 2], for bit 0 and for bit 1."""
+
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Classes(_Signal):
+    """Index of the largest score."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sums(_Signal):
+    """Integer accumulators, each times a scale plus an offset, and what was done to them since.
+
+    Parameters
+    ----------
+    weights : int8 array [out, in] or [out, in, ky, kx]
+        In our order; signs of the layer's input values are in them already.
+    stride : int
+    padding : Padding
+    low : int64 array [out]
+        Lowest accumulator value of each channel.
+    step, count : int
+        Distance and number of the values that an accumulator may have.
+    first_scale, first_offset : tuple of Fraction
+        What the layer itself makes of its accumulator.
+    error : float64 array [out]
+        How far float32 may be off such a sum, in whatever order it adds; 0 where it is exact in every order.
+    steps : tuple of Step
+        Elementwise operations since.
+    scale, offset : tuple of Fraction
+        Behind all steps, in exact arithmetic.
+    pools : tuple of MaxPool
+        Poolings since; they move behind the threshold.
+    rising : int array [out]
+        Where there are poolings, whether the channel's value rises (1), falls (-1) or rests (0) with the accumulator.
+    """
+
+    weights: NDArray[np.int8]
+    stride: int = 1
+    padding: Padding = (0, 0, 0, 0)
+    low: NDArray[np.int64]
+    step: int
+    count: int
+    first_scale: tuple[Fraction, ...]
+    first_offset: tuple[Fraction, ...]
+    error: NDArray[np.float64]
+    steps: tuple[Step, ...] = ()
+    scale: tuple[Fraction, ...]
+    offset: tuple[Fraction, ...]
+    pools: tuple[MaxPool, ...] = ()
+    rising: NDArray[np.int64] | None = None
+
+    @property
+    def high(self) -> NDArray[np.int64]:
+        """Highest accumulator value of each channel."""
+        return self.low + self.step * (self.count - 1)
+
+    def accumulators(self, rows: slice) -> NDArray[np.int64]:
+        """Every value that the accumulators of some channels may have, ascending: [channels, count]."""
+        return self.low[rows, None] + self.step * np.arange(self.count)
+
+    def chunks(self) -> Iterator[slice]:
+        """Channels in groups whose values take a bounded amount of memory."""
+        size = max(1, CHUNK_VALUES // self.count)
+        for start in range(0, len(self.low), size):
+            yield slice(start, min(start + size, len(self.low)))
+
+    def evaluate(self, sums: NDArray, rows: slice, *, order: int = 0, shift: int = 0) -> NDArray[np.float32]:
+        """What a framework makes of accumulator values [channels, n] in float32.
+
+        Parameters
+        ----------
+        sums : int array
+            Accumulator values.
+        rows : slice
+            Their channels.
+        order : int
+            As `Step.apply`.
+        shift : int
+            1 or -1 to move each sum by the largest error that float32 may make of it.
+        """
+        scale = np.array([float(s) for s in self.first_scale[rows]])[:, None]
+        offset = np.array([float(o) for o in self.first_offset[rows]])[:, None]
+        values = (sums * scale + offset + shift * self.error[rows, None]).astype(np.float32)
+        for step in self.steps:
+            values = step.apply(values, rows, order)
+        return values
+
+    def then(self, step: Step) -> "Sums":
+        """The sums behind one more operation, which is no quantizer."""
+        assert step.rule.exact is not None
+        constants = [fractions_of(c) for c in step.constants]
+        exact = [step.rule.exact(s, o, *c) for s, o, *c in zip(self.scale, self.offset, *constants, strict=True)]
+        both = tuple(s for s, _ in exact), tuple(o for _, o in exact)
+        return replace(self, steps=(*self.steps, step), scale=both[0], offset=both[1])
+
+
+Signal = Pixels | Bits | Sums | Classes
