@@ -100,29 +100,30 @@ def read_graph(path: Path) -> Graph:
         Where the package ``onnx`` is not installed.
     """
     model = _parse(_read(path))
-    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    opsets = {_text(entry.domain) or "ai.onnx": entry.version for entry in model.opset_import}
     for domain in opsets:
         if domain not in DOMAINS and not domain.startswith("ai.onnx"):
             raise UnsupportedError(f"uses operations of {quoted(domain)}; known: {', '.join(DOMAINS[1:])}")
     graph = model.graph
     if len(graph.node) > MAX_NODES:
         raise NetworkError(f"has {len(graph.node)} nodes, more than {MAX_NODES}; simplify the graph")
-    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    initializers = {_text(tensor.name): tensor for tensor in graph.initializer}
     if len(initializers) != len(graph.initializer):
         raise NetworkError("two initializers have the same name; export the graph again")
-    inputs = [value for value in graph.input if value.name not in initializers]
+    inputs = [value for value in graph.input if _text(value.name) not in initializers]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise UnsupportedError(
             f"has {len(inputs)} inputs and {len(graph.output)} outputs; only one of each is supported: cut the others"
         )
     shape, is_bytes = _input_type(inputs[0])
-    nodes = _in_order([_node(n) for n in graph.node], graph.output[0].name, {*initializers, inputs[0].name})
+    input_name, output_name = inputs[0].name, _text(graph.output[0].name)
+    nodes = _in_order([_node(n) for n in graph.node], output_name, {*initializers, input_name})
     used = {name for node in nodes for name in node.inputs}
     return Graph(
         nodes=nodes,
         initializers={name: tensor for name, tensor in initializers.items() if name in used},
-        input_name=inputs[0].name,
-        output_name=graph.output[0].name,
+        input_name=input_name,
+        output_name=output_name,
         input_shape=shape,
         input_bytes=is_bytes,
         opset=_opset(opsets.get("ai.onnx")),
@@ -185,8 +186,15 @@ def _input_type(value: Any) -> tuple[tuple[int, ...], bool]:
     return tuple(sizes), tensor.elem_type == 2
 
 
+def _text(value: str | bytes) -> str:
+    """A name; protobuf gives bytes where it is no UTF-8."""
+    if isinstance(value, bytes):
+        raise NetworkError(f"name {value[:40]!r} is not UTF-8; copy or export the file again")
+    return value
+
+
 def _node(proto: Any) -> Node:
-    if len(proto.attribute) != len({a.name for a in proto.attribute}):
+    if len(proto.attribute) != len({_text(a.name) for a in proto.attribute}):
         raise NetworkError(f"node {quoted(proto.name)}: two attributes have the same name; export the graph again")
     # By the numbers of AttributeProto.type; subgraphs were refused before.
     fields = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings", 9: "tensors"}
@@ -195,11 +203,11 @@ def _node(proto: Any) -> Node:
         value = getattr(attribute, fields.get(attribute.type, "name"))
         attributes[attribute.name] = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     return Node(
-        op=proto.op_type,
-        domain="" if proto.domain == "ai.onnx" else proto.domain,
-        name=proto.name,
-        inputs=tuple(proto.input),
-        outputs=tuple(proto.output),
+        op=_text(proto.op_type),
+        domain="" if proto.domain == "ai.onnx" else _text(proto.domain),
+        name=_text(proto.name),
+        inputs=tuple(map(_text, proto.input)),
+        outputs=tuple(map(_text, proto.output)),
         attributes=attributes,
     )
 
