@@ -203,10 +203,14 @@ def test_the_order_of_a_flattened_map(check, rng, perm):
     assert network.shapes[-3:] == ((5, 4, 4), (6, 1, 1), (1, 1, 1))
 
 
-def test_an_image_with_channels_last(check, rng):
-    chain = Chain("n", 5, 4, 3).add("Transpose", perm=[0, 3, 1, 2]).add("Sub", 0.5).add("BipolarQuant", 1.0)
-    chain.weights("Conv", rng.normal(size=(4, 3, 3, 3))).add("Add", 0.5).add("BipolarQuant", 1.0)
-    assert check(chain, channels_last=True).input.shape == (3, 5, 4)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_with_channels_last(check, rng, channels):
+    means = rng.random((1, 1, 1, 1)) if channels == 1 else 0.5
+    chain = Chain("n", 5, 6, channels).add("Sub", means).add("Transpose", perm=[0, 3, 1, 2]).add("BipolarQuant", 1.0)
+    chain.weights("Conv", rng.normal(size=(4, channels, 3, 3))).add("Add", 0.5).add("BipolarQuant", 1.0)
+    assert check(chain, channels_last=True).input.shape == (channels, 5, 6)
+    chain = Chain("n", 5, 6, channels).add("Sub", 0.5).add("BipolarQuant", 1.0).add("Flatten")
+    check(chain.weights("MatMul", rng.normal(size=(30 * channels, 4))), channels_last=True)
 
 
 def test_a_vector_that_is_an_image(check, rng):

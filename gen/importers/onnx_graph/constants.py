@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.onnx_graph.model import MAX_RANK, array_of
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
-from xnorweave.importers.onnx_graph.signals import Classes, Pixels, Signal
-from xnorweave.network import Shape
+from xnorweave.importers.onnx_graph.signals import Classes, Signal
 
-__all__ = ["bounded", "channels_first", "moved"]
+__all__ = ["bounded", "finite", "moved"]
 
 MAX_CONSTANT_VALUES = 1 << 25
 
@@ -179,16 +178,4 @@ def _transpose(call: Call) -> Value:
         return value.transpose(perm or None)
     signal = call.signal(0)
     perm = perm or tuple(reversed(range(len(signal.layout.shape))))
-    if isinstance(signal, Pixels) and perm == (0, 3, 1, 2) and signal.layout.is_map:
-        return channels_first(signal)
     return moved(signal, layout=signal.layout.transposed(perm))
-
-
-def channels_first(signal: Pixels) -> Signal:
-    """Pixels that come with channels last: the same image, whose channels we count first."""
-    height, width, channels = signal.layout.map
-    shape: Shape = (channels, height, width)
-    values = np.repeat(signal.values[:1], channels, axis=0)
-    if np.any(signal.values != signal.values[:1]):
-        raise UnsupportedError("moves channels that differ already; put it in front of what is done to each")
-    return moved(signal, layout=type(signal.layout).plain(signal.layout.batch, shape), values=values)

@@ -22,6 +22,7 @@ __all__ = ["PixelRule", "evaluate"]
 PixelRule = Literal["auto", "unit", "raw"]
 
 MAX_COMPUTED_VALUES = 1 << 26
+MOST_COLOURS = 4
 _HANDLERS = (constants, elementwise, linear, pooling)
 _MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout"}
 
@@ -70,28 +71,33 @@ def _owned(value: Value) -> int:
 
 def _input(graph: Graph, rule: PixelRule) -> Signal:
     batch, *sizes = graph.input_shape
-    shape = _image(sizes)
     values = np.arange(256, dtype=np.float32)
     if rule == "unit":
         values /= np.float32(255)
     note = "pixel / 255" if rule == "unit" else "the pixel itself"
     try:
-        layout = Layout.plain(batch, shape, tuple(sizes))
+        layout = _image(batch, sizes)
     except NetworkError as e:
         raise NetworkError(f"input {quoted(graph.input_name)}: {e}") from e
     return Pixels(
-        layout=layout, values=np.repeat(values[None], shape[0], axis=0), notes=(f"input of the graph: {note}",)
+        layout=layout, values=np.repeat(values[None], layout.map[0], axis=0), notes=(f"input of the graph: {note}",)
     )
 
 
-def _image(sizes: list[int]) -> Shape:
-    """The image that an input without its batch is; a vector is a square where it can be."""
+def _image(batch: int, sizes: list[int]) -> Layout:
+    """The image that an input without its batch is, with channels last where only that can be.
+
+    A vector is a square where it can be one.
+    """
+    if len(sizes) == 3 and sizes[2] <= MOST_COLOURS < sizes[0]:
+        return Layout.plain(batch, (sizes[2], sizes[0], sizes[1])).transposed((0, 2, 3, 1))
     if len(sizes) == 3:
-        return sizes[0], sizes[1], sizes[2]
+        return Layout.plain(batch, (sizes[0], sizes[1], sizes[2]))
     if len(sizes) == 2:
-        return 1, sizes[0], sizes[1]
+        return Layout.plain(batch, (1, sizes[0], sizes[1]), tuple(sizes))
     side = math.isqrt(sizes[0])
-    return (1, side, side) if side * side == sizes[0] else (1, 1, sizes[0])
+    shape: Shape = (1, side, side) if side * side == sizes[0] else (1, 1, sizes[0])
+    return Layout.plain(batch, shape, tuple(sizes))
 
 
 def _pixel_rule(graph: Graph, values: dict[str, Value]) -> PixelRule:

@@ -161,7 +161,10 @@ class Sums(_Signal):
         """
         scale = np.array([float(s) for s in self.first_scale[rows]])[:, None]
         offset = np.array([float(o) for o in self.first_offset[rows]])[:, None]
-        values = (sums * scale + offset + shift * self.error[rows, None]).astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = (sums * scale + offset + shift * self.error[rows, None]).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise NetworkError("gets sums that float32 does not hold; use smaller scales before it")
         for step in self.steps:
             values = step.apply(values, rows, order)
         return values
