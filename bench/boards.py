@@ -72,6 +72,7 @@ NETWORKS = {
 PAIRS = tuple(f"{network}:{board}" for network in NETWORKS for board in BOARDS)
 # What a pair is planned and built with besides.
 OPTIONS: dict[str, tuple[str, ...]] = {
+    "fashion_mnist_folded:icebreaker": ("--clock", "16"),
     "cnvW1A1_cifar10:ulx3s-85f": ("--clock", "50", "--fps", "5100"),
 }
 # The smallest boards that hold a network, and those that show how its rate grows.
@@ -79,8 +80,8 @@ BUILT = (
     "fashion_mnist:icebreaker",
     "fashion_mnist:ice40-hx8k-b-evn",
     "fashion_mnist:ulx3s-85f",
-    "fashion_mnist_folded:ulx3s-25f",
-    "tfcW1A1_mnist:ice40-hx8k-b-evn",
+    "fashion_mnist_folded:icebreaker",
+    "tfcW1A1_mnist:icebreaker",
     "lfcW1A1_mnist:ulx3s-85f",
     "cnvW1A1_cifar10:ulx3s-85f",
 )
