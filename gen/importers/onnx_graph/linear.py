@@ -124,49 +124,52 @@ def _sums(
 ) -> Sums:
     """The sums of real weights, in our order, over a layer's input."""
     _check_budget(signal, weights)
-    values = _values(signal)
-    magnitudes = _magnitudes(weights)
-    signs = np.where(weights > 0, np.int8(1), np.int8(-1))
-    fan_in = signs[0].size
+    values, source = _values(signal), _source(signal)
     if any(padding) and values.offset:
         raise UnsupportedError(
             "pads with zeros, which are neither of its input's two values; give the quantizer -1, +1"
         )
+    magnitudes = _magnitudes(weights)
+    signs = np.where(weights > 0, np.int8(1), np.int8(-1))
     totals = signs.reshape(len(signs), -1).sum(1, dtype=np.int64)
     per_input = np.repeat(values.signs, signal.layout.order.size // len(values.signs))
-    by_input = values.signs[:, None, None] if signs.ndim == 4 else per_input
-    signs = signs * by_input
-    integers = (*values.integers, 0) if any(padding) else values.integers
-    low, high = min(integers), max(integers)
-    if fan_in * max(-low, high) >= EXACT_FLOAT32:
-        raise UnsupportedError(f"its sums reach {fan_in * max(-low, high)}, beyond what float32 counts exactly (2^24)")
-    step = math.gcd(*(v - low for v in integers))
-    flat = signs.reshape(len(signs), -1)
-    first_scale = tuple(m * values.scale for m in magnitudes)
-    first_offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
-    error = _float32_errors(values, magnitudes, fan_in)
+    signs *= values.signs[:, None, None] if signs.ndim == 4 else per_input
+    low, step, count = _reach(signs, (*values.integers, 0) if any(padding) else values.integers)
+    scale = tuple(m * values.scale for m in magnitudes)
+    offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
     sums = Sums(
         layout=layout,
-        source=_source(signal),
+        source=source,
         layers=signal.layers,
         notes=signal.notes,
         weights=signs,
         stride=stride,
         padding=padding,
-        low=(flat > 0).sum(1) * low - (flat < 0).sum(1) * high,
+        low=low,
         step=step,
-        count=fan_in * (high - low) // step + 1,
-        first_scale=first_scale,
-        first_offset=first_offset,
-        error=error,
-        scale=first_scale,
-        offset=first_offset,
+        count=count,
+        first_scale=scale,
+        first_offset=offset,
+        error=_float32_errors(values, magnitudes, signs[0].size),
+        scale=scale,
+        offset=offset,
     )
-    if not error.any():
+    if not sums.error.any():
         return sums
     name = weighted_layer(sums, signs).name
     note = f"{name}: its scales are no powers of two, so float32 sums depend on the order of additions; taken as exact"
     return replace(sums, notes=(*sums.notes, note))
+
+
+def _reach(signs: NDArray[np.int8], integers: tuple[int, ...]) -> tuple[NDArray[np.int64], int, int]:
+    """Lowest accumulator value of each output, the distance of values and their number."""
+    low, high, fan_in = min(integers), max(integers), signs[0].size
+    if fan_in * max(-low, high) >= EXACT_FLOAT32:
+        raise UnsupportedError(f"its sums reach {fan_in * max(-low, high)}, beyond what float32 counts exactly (2^24)")
+    step = math.gcd(*(v - low for v in integers))
+    flat = signs.reshape(len(signs), -1)
+    lowest = (flat > 0).sum(1) * low - (flat < 0).sum(1) * high
+    return lowest, step, fan_in * (high - low) // step + 1
 
 
 def _source(signal: Signal) -> InputSpec | None:

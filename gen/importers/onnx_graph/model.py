@@ -100,11 +100,7 @@ def read_graph(path: Path) -> Graph:
         Where the package ``onnx`` is not installed.
     """
     model = _parse(_read(path))
-    opsets = {_text(entry.domain) or "ai.onnx": entry.version for entry in model.opset_import}
-    for domain in opsets:
-        if domain not in DOMAINS and not domain.startswith("ai.onnx"):
-            raise UnsupportedError(f"uses operations of {quoted(domain)}; known: {', '.join(DOMAINS[1:])}")
-    graph = model.graph
+    opset, graph = _opset(model), model.graph
     if len(graph.node) > MAX_NODES:
         raise NetworkError(f"has {len(graph.node)} nodes, more than {MAX_NODES}; simplify the graph")
     initializers = {_text(tensor.name): tensor for tensor in graph.initializer}
@@ -126,7 +122,7 @@ def read_graph(path: Path) -> Graph:
         output_name=output_name,
         input_shape=shape,
         input_bytes=is_bytes,
-        opset=_opset(opsets.get("ai.onnx")),
+        opset=opset,
     )
 
 
@@ -162,9 +158,15 @@ def _parse(data: bytes) -> Any:
     return model
 
 
-def _opset(version: int | None) -> int:
+def _opset(model: Any) -> int:
+    """Version of plain ONNX, where all the model's domains are known."""
     from onnx.defs import onnx_opset_version
 
+    opsets = {_text(entry.domain) or "ai.onnx": entry.version for entry in model.opset_import}
+    for domain in opsets:
+        if domain not in DOMAINS and not domain.startswith("ai.onnx"):
+            raise UnsupportedError(f"uses operations of {quoted(domain)}; known: {', '.join(DOMAINS[1:])}")
+    version = opsets.get("ai.onnx")
     if version is None or not 7 <= version <= onnx_opset_version():
         raise UnsupportedError(
             f"opset {version} of plain ONNX is not supported; export with one from 7 to {onnx_opset_version()}"
