@@ -236,7 +236,7 @@ class _Builder:
 
     def _folded_conv(self, stage: ConvStage, plan: LayerPlan) -> FoldedConv2D:
         channels = stage.input_shape[0]
-        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link))
+        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link, plan.simd))
         return FoldedConv2D(
             weights=tuple(_mask(column) for column in stage.matrix.T),
             channels=channels,
@@ -307,7 +307,7 @@ class _Builder:
         self.lanes, self.frame_lanes = plan.lanes, outputs
 
     def _folded(self, stage: DenseStage, plan: LayerPlan) -> tuple[MatrixVector, Shape]:
-        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link))
+        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link, plan.simd))
         unit = MatrixVector(
             weights=tuple(_mask(row) for row in stage.weights),
             inputs=stage.weights.shape[1],
@@ -324,7 +324,7 @@ class _Builder:
         """Spatial engine: its sums leave as the folded one's do, so that nothing behind it can tell."""
         inputs = stage.weights.shape[1]
         lanes = -(-inputs // self.lanes) * self.lanes
-        self._adapt(stage.name, stage.encoding.bits, lanes, waiting_words(stage, self.link))
+        self._adapt(stage.name, stage.encoding.bits, lanes, waiting_words(stage, self.link, lanes))
         graph = self._shared(stage)
         sums, free_running = self._sums(graph)
         # The graph's outputs are L and its constants; the layer wants L and the biases.

@@ -46,12 +46,15 @@ class Link:
         Values of a word.
     burst : int
         Words that may come at once, where that is known; else 0.
+    gap : int
+        Fewest cycles from one burst to the next, rounded down to a power of two of at most `MOST_SIMD`; else 0.
     sum_bits : int
         Width of a value where it is a sum, in bits; else 0.
     """
 
     lanes: int
     burst: int = 0
+    gap: int = 0
     sum_bits: int = 0
 
 
@@ -61,11 +64,16 @@ Options = dict[Link, list[LayerPlan]]
 
 def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
     """The stream that leaves a stage behind the one before it."""
-    burst = plan.vectors if isinstance(stage, ConvStage) and plan.engine == "folded" else 0
-    # A window of a pool is whole with its last pixel, and windows end at least a stride apart.
-    burst = -(-before.burst // stage.stride) if isinstance(stage, PoolStage) else burst
+    burst = gap = 0
+    if isinstance(stage, ConvStage) and plan.engine == "folded":
+        folds = -(-len(stage.weights) // plan.pe), stage.weights[0].size // plan.simd
+        burst, gap = plan.vectors, group_cycles(*folds, plan.vectors)
+    elif isinstance(stage, PoolStage) and before.burst:
+        # In rows in which windows end one ends at least a stride behind another.
+        burst, gap = -(-before.burst // stage.stride), before.gap * (stage.stride if before.burst == 1 else 1)
+    gap = 1 << min(gap, MOST_SIMD).bit_length() - 1 if gap else 0
     bits = sum_bits(stage) if isinstance(stage, DenseStage) and not stage.fires else 0
-    return Link(plan.lanes, burst, bits)
+    return Link(plan.lanes, burst, gap, bits)
 
 
 def unfolded(stage: TableStage | PoolStage | ArgMaxStage, before: Link, family: CostFamily | None) -> LayerPlan:
@@ -164,13 +172,14 @@ def _folded_cost(stage: ConvStage | DenseStage, plan: LayerPlan, family: CostFam
     )
 
 
-def waiting_words(stage: ConvStage | DenseStage, before: Link) -> int:
+def waiting_words(stage: ConvStage | DenseStage, before: Link, simd: int) -> int:
     """Words that wait in front of a folded stage's unpacker, so that the stage before it is not held up.
 
-    Those that may come at once: the burst, where it is known; else a dense layer's whole vector, or of a convolution,
-    whose row buffer takes any number of words, a row. Of a single one the next is taken while it is unpacked.
+    Those that may come at once: a burst, where it is unpacked before the next one; else a dense layer's whole vector,
+    or of a convolution, whose row buffer takes any number of words, a row. Of a single one the next is taken while it
+    is unpacked.
     """
-    if before.burst:
+    if before.burst and before.burst * before.lanes <= before.gap * simd:
         return max(2, before.burst)
     return max(2, stage.input_shape[2] if isinstance(stage, ConvStage) else -(-stage.weights.shape[1] // before.lanes))
 
@@ -180,7 +189,7 @@ def _adapter(stage: ConvStage | DenseStage, before: Link, simd: int, family: Cos
         words = math.prod(stage.input_shape[1:])
     else:
         words = -(-stage.weights.shape[1] // before.lanes)
-    return adapter(before.lanes, simd, stage.encoding.bits, words, waiting_words(stage, before), family)
+    return adapter(before.lanes, simd, stage.encoding.bits, words, waiting_words(stage, before, simd), family)
 
 
 def _folded_cycles(stage: ConvStage | DenseStage, pe: int, simd: int, vectors: int) -> int:

@@ -82,3 +82,31 @@ def test_the_interval_of_layers_that_are_equally_slow_is_kept(seed):
         before = links(stage, layers[-1], before)
     _, height, width = network.input.shape
     check_interval(network, Plan(layers=tuple(layers), input_cycles=height * width, levels_per_register=3))
+
+
+@pytest.mark.parametrize(("simd", "pe"), [(1, 10), (2, 5), (8, 4), (32, 2)])
+def test_a_pool_before_an_unpacker_holds_no_layer_up(simd, pe):
+    """A pool gives the words of a row twice as fast as on average, and an unpacker takes them at their average."""
+    rng = np.random.default_rng(simd)
+
+    def signs(*shape: int) -> np.ndarray:
+        return rng.choice(np.array([-1, 1], np.int8), shape)
+
+    layers = (
+        Conv2D(name="conv", weights=signs(32, 1, 3, 3)),
+        Threshold(name="sign", thresholds=np.zeros(32, np.int32)),
+        MaxPool(name="pool"),
+        Dense(name="scores", weights=signs(10, 32 * 4 * 16)),
+        ArgMax(name="classify"),
+    )
+    network = Network(name="pooled", input=InputSpec(kind="bits", shape=(1, 10, 34)), layers=layers)
+    before, plans = Link(1), list[LayerPlan]()
+    for stage in streamline(network):
+        if isinstance(stage, ConvStage):
+            plans.append(folded(stage, before, None, pe=32, simd=1, buffer_rows=least_buffer_rows(stage)))
+        elif isinstance(stage, DenseStage):
+            plans.append(folded(stage, before, None, pe=pe, simd=simd))
+        else:
+            plans.append(unfolded(stage, before, None))
+        before = links(stage, plans[-1], before)
+    check_interval(network, Plan(layers=tuple(plans), input_cycles=340, levels_per_register=3))
