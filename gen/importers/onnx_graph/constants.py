@@ -49,8 +49,12 @@ def _constant(call: Call) -> Value:
         if not hasattr(value, "data_location"):
             raise NetworkError("its value is no tensor")
         return array_of(value, "its value")
-    kind: type = np.float32 if "float" in name else np.int64
-    constant = np.array(value if np.isscalar(value) else tuple(value), kind)
+    # A list where the name says so, of numbers of the kind that it says; integers of ONNX have 64 bits.
+    kind = float if "float" in name else int
+    numbers: tuple[Any, ...] = tuple(value) if name.endswith("s") and hasattr(value, "__iter__") else (value,)
+    if np.isscalar(value) == name.endswith("s") or not all(type(number) is kind for number in numbers):
+        raise NetworkError(f"its {name} holds something else; export the graph again")
+    constant = np.array(numbers if name.endswith("s") else value, np.float32 if kind is float else np.int64)
     if not np.isfinite(constant).all():
         raise NetworkError("its value is not finite")
     return constant

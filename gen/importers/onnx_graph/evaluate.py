@@ -4,7 +4,6 @@ import math
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError, XnorweaveError
 
@@ -38,9 +37,33 @@ def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
     values: dict[str, Value] = {
         name: array_of(tensor, f"initializer {quoted(name)}") for name, tensor in graph.initializers.items()
     }
+    # What does not depend on the image first: the pixel rule reads constants, however they are written.
+    of_constants = _constant_nodes(graph)
+    computed = _compute(graph, [n for n in graph.nodes if id(n) in of_constants], values)
     values[graph.input_name] = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
-    computed = 0
+    _compute(graph, [n for n in graph.nodes if id(n) not in of_constants], values, computed)
+    try:
+        output = _value(values, graph.output_name)
+        if isinstance(output, np.ndarray):
+            raise NetworkError("does not depend on the image")
+        return finished(output)
+    except XnorweaveError as e:
+        raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
+
+
+def _constant_nodes(graph: Graph) -> set[int]:
+    """Nodes, by identity, whose inputs are constants or come from such nodes."""
+    known, found = set(graph.initializers), set[int]()
     for node in graph.nodes:
+        if all(name in known for name in node.inputs if name):
+            known.update(node.outputs)
+            found.add(id(node))
+    return found
+
+
+def _compute(graph: Graph, nodes: list[Node], values: dict[str, Value], computed: int = 0) -> int:
+    """Add what nodes give to ``values``; gives the number of constants computed, ``computed`` of them before."""
+    for node in nodes:
         try:
             inputs = tuple(_value(values, name) if name else None for name in node.inputs)
             name, value = call(node, inputs, graph.opset)
@@ -50,13 +73,7 @@ def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
                 raise NetworkError(f"constants computed so far have more than {MAX_COMPUTED_VALUES} values; fold them")
         except XnorweaveError as e:
             raise type(e)(f"node {node.label}: {e}") from e
-    try:
-        output = _value(values, graph.output_name)
-        if isinstance(output, np.ndarray):
-            raise NetworkError("does not depend on the image")
-        return finished(output)
-    except XnorweaveError as e:
-        raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
+    return computed
 
 
 def _value(values: dict[str, Value], name: str) -> Value:
@@ -106,23 +123,21 @@ def _pixel_rule(graph: Graph, values: dict[str, Value]) -> PixelRule:
         return "raw"
     name = graph.input_name
     for node in graph.nodes:
-        if not node.inputs or node.inputs[0] != name:
+        if name not in node.inputs:
             continue
         if node.op in _MOVES and node.outputs:
             name = node.outputs[0]
         elif node.op != "Shape":
-            return "raw" if _takes_raw(node, values) else "unit"
+            return "raw" if _takes_raw(node, name, values) else "unit"
     return "unit"
 
 
-def _takes_raw(node: Node, values: dict[str, Value]) -> bool:
-    factor = values.get(node.inputs[1]) if len(node.inputs) > 1 else None
-    if not isinstance(factor, np.ndarray) or factor.size != 1 or factor.dtype != np.float32:
+def _takes_raw(node: Node, name: str, values: dict[str, Value]) -> bool:
+    """Whether a node that takes the image ``name`` divides it by 255, or quantizes it with the scale 1."""
+    if len(node.inputs) < 2 or (node.inputs[0] != name and node.op != "Mul"):
         return False
-    number = _only(factor)
-    by_255 = {"Div": number == 255, "Mul": number == float(np.float32(1) / np.float32(255))}
-    return bool(by_255.get(node.op, node.op in ("Quant", "IntQuant") and number == 1))
-
-
-def _only(array: NDArray) -> float:
-    return float(array.ravel()[0])
+    factor = values.get(node.inputs[1] if node.inputs[0] == name else node.inputs[0])
+    if not isinstance(factor, np.ndarray) or factor.dtype != np.float32:
+        return False
+    numbers = {"Div": 255, "Mul": np.float32(1) / np.float32(255), "Quant": 1, "IntQuant": 1}
+    return node.op in numbers and factor.size > 0 and bool((factor == numbers[node.op]).all())

@@ -87,11 +87,16 @@ def classified(signal: Signal) -> Classes:
         raise UnsupportedError("chooses a class; only from the sums [batch, classes] of a MatMul or Gemm")
     _check_one_rule(signal)
     falls = signal.scale[0] < 0
-    low, high = int(signal.low.min()), int(signal.high.max())
-    sums = np.arange(low, high + 1)[None]
-    scores = np.diff(signal.evaluate(sums, slice(0, 1))[0])
-    if not ((scores < 0) if falls else (scores > 0)).all():
+    sums = np.arange(int(signal.low.min()), int(signal.high.max()) + 1)[None]
+    first = signal.evaluate(sums, slice(0, 1))[0]
+    rises = np.diff(first)
+    if not ((rises < 0) if falls else (rises > 0)).all():
         raise UnsupportedError("float32 gives different sums the same score; scale or shift the scores less")
+    for row in range(1, len(signal.weights)):
+        if not np.array_equal(signal.evaluate(sums, slice(row, row + 1))[0], first):
+            raise UnsupportedError(
+                f"float32 gives classes 0 and {row} different scores for the same sum; scale and shift all alike"
+            )
     layer = weighted_layer(signal, -signal.weights if falls else signal.weights)
     layers: tuple[Layer, ...] = (*signal.layers, layer, ArgMax(name="classify"))
     layout = Layout.plain(signal.layout.batch, (1, 1, 1), (1,))
