@@ -71,7 +71,7 @@ def argmax_resources(stage: ArgMaxStage, lanes: int, bits: int) -> Resources:
     return Resources(luts=round(2.5 * lanes * bits) + 20, flip_flops=bits + 8)
 
 
-def adapter(lanes: int, simd: int, lane_bits: int, words: int, burst: int, family: CostFamily) -> Resources:
+def adapter(lanes: int, simd: int, lane_bits: int, words: int, waiting: int, family: CostFamily) -> Resources:
     """What brings words of ``lanes`` lanes to words of ``simd``: a packer, or a FIFO and an unpacker.
 
     Parameters
@@ -82,8 +82,8 @@ def adapter(lanes: int, simd: int, lane_bits: int, words: int, burst: int, famil
         Width of a lane, in bits.
     words : int
         Words per frame, before.
-    burst : int
-        Words that wait in front of an unpacker.
+    waiting : int
+        Words that have a place in front of an unpacker, at least 2.
     family : {"ice40", "ecp5"}
         Whose cells.
     """
@@ -95,10 +95,9 @@ def adapter(lanes: int, simd: int, lane_bits: int, words: int, burst: int, famil
         luts = bits if words % (simd // lanes) else _register_luts(bits, family)
         return Resources(luts=luts + 12, flip_flops=bits + 8)
     factor = lanes // simd
-    waiting = memory(lanes * lane_bits, burst, family) if burst > 1 else Resources(luts=_register_luts(lanes, family))
     # A LUT6's worth of a 4:1 multiplexer is two LUT4s.
     luts = round(simd * lane_bits * (factor - 1) * 0.7) + 30
-    return waiting + Resources(luts=luts, flip_flops=lanes * lane_bits + 20)
+    return memory(lanes * lane_bits, waiting, family) + Resources(luts=luts, flip_flops=lanes * lane_bits + 20)
 
 
 def link_resources(frame_bytes: int, family: CostFamily) -> Resources:

@@ -66,8 +66,7 @@ def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
     """The stream that leaves a stage behind the one before it."""
     burst = gap = 0
     if isinstance(stage, ConvStage) and plan.engine == "folded":
-        folds = -(-len(stage.weights) // plan.pe), stage.weights[0].size // plan.simd
-        burst, gap = plan.vectors, group_cycles(*folds, plan.vectors)
+        burst, gap = plan.vectors, group_cycles(*_fold_counts(stage, plan.pe, plan.simd), plan.vectors)
     elif isinstance(stage, PoolStage) and before.burst:
         # In rows in which windows end one ends at least a stride behind another.
         burst, gap = -(-before.burst // stage.stride), before.gap * (stage.stride if before.burst == 1 else 1)
@@ -192,9 +191,14 @@ def _adapter(stage: ConvStage | DenseStage, before: Link, simd: int, family: Cos
     return adapter(before.lanes, simd, stage.encoding.bits, words, waiting_words(stage, before, simd), family)
 
 
+def _fold_counts(stage: ConvStage | DenseStage, pe: int, simd: int) -> tuple[int, int]:
+    """``neuron_fold`` and ``synapse_fold``."""
+    return -(-len(stage.weights) // pe), -(-stage.weights[0].size // simd)
+
+
 def _folded_cycles(stage: ConvStage | DenseStage, pe: int, simd: int, vectors: int) -> int:
     """Cycles a frame, as `hw.folded_conv2d` and `hw.matrix_vector` document them."""
-    neuron_fold, synapse_fold = -(-len(stage.weights) // pe), -(-stage.weights[0].size // simd)
+    neuron_fold, synapse_fold = _fold_counts(stage, pe, simd)
     if isinstance(stage, DenseStage):
         return neuron_fold * synapse_fold
     _, rows, columns = stage.output_shape

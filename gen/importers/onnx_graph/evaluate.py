@@ -38,10 +38,10 @@ def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
         name: array_of(tensor, f"initializer {quoted(name)}") for name, tensor in graph.initializers.items()
     }
     # What does not depend on the image first: the pixel rule reads constants, however they are written.
-    of_constants = _constant_nodes(graph)
-    computed = _compute(graph, [n for n in graph.nodes if id(n) in of_constants], values)
+    of_constants, of_the_image = _divided(graph)
+    computed = _compute(graph, of_constants, values)
     values[graph.input_name] = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
-    _compute(graph, [n for n in graph.nodes if id(n) not in of_constants], values, computed)
+    _compute(graph, of_the_image, values, computed)
     try:
         output = _value(values, graph.output_name)
         if isinstance(output, np.ndarray):
@@ -51,14 +51,16 @@ def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
         raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
 
 
-def _constant_nodes(graph: Graph) -> set[int]:
-    """Nodes, by identity, whose inputs are constants or come from such nodes."""
-    known, found = set(graph.initializers), set[int]()
+def _divided(graph: Graph) -> tuple[list[Node], list[Node]]:
+    """Nodes whose inputs are constants or come from such nodes, and the others."""
+    known, of_constants, others = set(graph.initializers), list[Node](), list[Node]()
     for node in graph.nodes:
         if all(name in known for name in node.inputs if name):
             known.update(node.outputs)
-            found.add(id(node))
-    return found
+            of_constants.append(node)
+        else:
+            others.append(node)
+    return of_constants, others
 
 
 def _compute(graph: Graph, nodes: list[Node], values: dict[str, Value], computed: int = 0) -> int:
