@@ -13,7 +13,7 @@ from xnorweave.boards.tools import PlaceTools
 from xnorweave.errors import DoesNotFitError, ToolchainError
 from xnorweave.processes import run_tool
 
-__all__ = ["Placement", "check_fits", "check_placed", "place", "read_report"]
+__all__ = ["Placement", "check_fits", "check_placed", "place", "places_of", "read_report"]
 
 _LUT_CELL = {"ice40": "ICESTORM_LC", "ecp5": "TRELLIS_COMB"}
 _BLOCK_RAM_CELL = {"ice40": "ICESTORM_RAM", "ecp5": "DP16KD"}
@@ -52,10 +52,14 @@ def check_fits(cells: CellCounts, board: Board) -> None:
     DoesNotFitError
         With the numbers, and the boards that are large enough.
     """
-    luts = cells.luts + 4 * cells.lut_rams + (2 * cells.carries if board.family == "ecp5" else 0)
-    luts = max(luts, cells.flip_flops)
+    luts = max(places_of(cells, board), cells.flip_flops)
     if luts > board.luts or cells.block_rams > board.block_rams:
         raise _does_not_fit(board, luts, cells.block_rams)
+
+
+def places_of(cells: CellCounts, board: Board) -> int:
+    """Places of a LUT that mapped cells take: a carry cell of an ECP5 takes two, one of an iCE40 shares a LUT's."""
+    return cells.luts + 4 * cells.lut_rams + (2 * cells.carries if board.family == "ecp5" else 0)
 
 
 def check_placed(placement: Placement, board: Board, clock_mhz: float) -> None:
@@ -83,8 +87,11 @@ def place(
     seed: int,
     timeout_s: float,
     on_line: Callable[[str], None] | None,
+    fillers: int = 0,
 ) -> None:
     """Run nextpnr with the platform's arguments ``argv``; writes ``nextpnr.json`` and the placed design.
+
+    ``fillers`` is how many LUTs of the netlist only hold rows free (`whitespace.add_fillers`): they are not counted.
 
     Raises
     ------
@@ -108,13 +115,13 @@ def place(
     except ToolchainError as error:
         if _FULL.search(str(error)) is None:
             raise
-        luts = _used(folder / "nextpnr.log", _LUT_CELL[board.family], cells.luts)
+        luts = _used(folder / "nextpnr.log", _LUT_CELL[board.family], cells.luts + fillers) - fillers
         block_rams = _used(folder / "nextpnr.log", _BLOCK_RAM_CELL[board.family], cells.block_rams)
         raise _does_not_fit(board, luts, block_rams) from error
 
 
-def read_report(path: Path, board: Board, clock_mhz: float) -> Placement:
-    """Read a file of nextpnr's ``--report``.
+def read_report(path: Path, board: Board, clock_mhz: float, *, fillers: int = 0) -> Placement:
+    """Read a file of nextpnr's ``--report``; ``fillers`` as in `place`.
 
     Raises
     ------
@@ -131,7 +138,7 @@ def read_report(path: Path, board: Board, clock_mhz: float) -> Placement:
             if abs(clock["constraint"] - clock_mhz) <= _CONSTRAINT_TOLERANCE * clock_mhz
         ]
         return Placement(
-            luts=int(luts["used"]),
+            luts=int(luts["used"]) - fillers,
             luts_available=int(luts["available"]),
             block_rams=int(block_rams["used"]),
             block_rams_available=int(block_rams["available"]),

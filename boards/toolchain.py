@@ -8,9 +8,10 @@ from pathlib import Path
 
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.mapping import CellCounts, CoreSynthesis, link_core, synthesize_core
-from xnorweave.boards.placement import Placement, check_fits, check_placed, place, read_report
+from xnorweave.boards.placement import Placement, check_fits, check_placed, place, places_of, read_report
 from xnorweave.boards.tools import PlaceTools, find_place_tools, tool_versions
 from xnorweave.boards.top import BoardPlan, BoardTop, plan_board
+from xnorweave.boards.whitespace import add_fillers
 from xnorweave.design import Design
 from xnorweave.errors import UnsupportedError
 from xnorweave.processes import run_tool
@@ -156,6 +157,7 @@ def _place_and_pack(
         if name.endswith(_CONSTRAINTS):
             (folder / name).write_text(text, encoding="utf-8")
     commands: list[list[str]] = json.loads(files[f"build_{_TOP}.json"])["commands"]
+    fillers = add_fillers(folder / f"{_TOP}.json", board, places_of(cells, board)) if board.family == "ecp5" else 0
     nextpnr_argv = [argument for argument in commands[1][1:] if argument != "--quiet"]
     place(
         nextpnr_argv,
@@ -166,8 +168,9 @@ def _place_and_pack(
         seed=seed,
         timeout_s=timeout_s,
         on_line=_stage_teller(tell),
+        fillers=fillers,
     )
-    placement = read_report(folder / "nextpnr.json", board, clock_mhz)
+    placement = read_report(folder / "nextpnr.json", board, clock_mhz, fillers=fillers)
     check_placed(placement, board, clock_mhz)
     tell("packing the bitstream", 0.97)
     packer_argv = commands[2]
