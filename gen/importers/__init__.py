@@ -6,6 +6,7 @@ from pathlib import Path
 from xnorweave.errors import NetworkError
 from xnorweave.importers.bnn_pynq import from_arrays, is_bnn_pynq
 from xnorweave.importers.folding.image import PixelRule
+from xnorweave.importers.keras import from_keras
 from xnorweave.importers.onnx_graph import from_onnx
 from xnorweave.network import Network
 from xnorweave.network_file import network_of, read_arrays
@@ -31,8 +32,16 @@ def load_any(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> Net
         Where it is an ONNX graph that no network of ours equals.
     """
     path = Path(path)
-    if path.suffix.lower() == ".onnx":
-        return from_onnx(path, pixels)
+    match path.suffix.lower():
+        case ".onnx":
+            return from_onnx(path, pixels)
+        case ".h5" | ".hdf5" | ".keras":
+            return from_keras(path, pixels)
+        case _:
+            return _from_arrays(path)
+
+
+def _from_arrays(path: Path) -> Network:
     arrays = read_arrays(path)
     if "network" in arrays:
         return network_of(arrays, path)

@@ -48,8 +48,15 @@ def _rising(sums: Sums) -> np.ndarray:
     return rising
 
 
-def classified(signal: Signal) -> Classes:
+def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
     """Class of the largest score, the lowest of equals; scores may be sums with one rising rule for all classes.
+
+    Parameters
+    ----------
+    signal : Signal
+        The scores.
+    apart : float
+        By how much the scores of different sums have to differ at least, where a softmax rounds them again.
 
     Raises
     ------
@@ -63,7 +70,7 @@ def classified(signal: Signal) -> Classes:
     sums = np.arange(int(signal.low.min()), int(signal.high.max()) + 1)[None]
     first = signal.evaluate(sums, slice(0, 1))[0]
     rises = np.diff(first)
-    if not ((rises < 0) if falls else (rises > 0)).all():
+    if not ((rises < -apart) if falls else (rises > apart)).all():
         raise UnsupportedError("float32 gives different sums the same score; scale or shift the scores less")
     for row in range(1, len(signal.weights)):
         if not np.array_equal(signal.evaluate(sums, slice(row, row + 1))[0], first):
