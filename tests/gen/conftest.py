@@ -45,8 +45,9 @@ class KerasChain:
         arrays = {"kernel": kernel} | ({} if bias is None else {"bias": bias})
         options = {"use_bias": bias is not None, "strides": [1, 1], "padding": "valid", "data_format": "channels_last",
                    "dilation_rate": [1, 1], "groups": 1, "activation": "linear",
-                   **({**BINARY, "pad_values": 0.0} if kind[0] == "Q" else {}), **options}  # fmt: skip
-        return self.add(kind, arrays, filters=kernel.shape[3], kernel_size=[*kernel.shape[:2]], **options)
+                   **({**BINARY, "pad_values": 0.0} if kind[0] == "Q" else {}), "filters": kernel.shape[3],
+                   "kernel_size": [*kernel.shape[:2]], **options}  # fmt: skip
+        return self.add(kind, arrays, **options)
 
     def dense(self, kernel: np.ndarray, bias: Any = None, kind: str = "QuantDense", **options: Any) -> "KerasChain":
         """Kernel [in, out]."""

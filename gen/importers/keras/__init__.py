@@ -50,7 +50,7 @@ def from_keras(path: Path, pixels: PixelRule = "auto") -> Network:
         Where the package ``h5py`` is not installed.
     """
     try:
-        with read_model(path) as model:
-            return network_of(evaluate(chain_of(model.config), model, pixels), path, "Keras file")
+        model = read_model(path)
+        return network_of(evaluate(chain_of(model.config), model, pixels), path, "Keras file")
     except XnorweaveError as e:
         raise type(e)(f"{path}: {e}") from e

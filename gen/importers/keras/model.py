@@ -11,8 +11,6 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,8 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError
 from xnorweave.importers.folding.files import quoted, read_bytes
 from xnorweave.importers.keras.chain import LayerConfig
-from xnorweave.importers.keras.hdf5 import MAX_TEXT_BYTES, Store
+from xnorweave.importers.keras.extract import MAX_TEXT_BYTES
+from xnorweave.importers.keras.hdf5 import Store
 
 __all__ = ["Model", "read_model"]
 
@@ -74,9 +73,8 @@ class Model:
         return tuple(self.store.array(f"{place}/{n}") for n in range(len(names)))
 
 
-@contextmanager
-def read_model(path: Path) -> Iterator[Model]:
-    """Open a file; its arrays are read as they are asked for.
+def read_model(path: Path) -> Model:
+    """Read a file.
 
     Raises
     ------
@@ -86,26 +84,24 @@ def read_model(path: Path) -> Iterator[Model]:
         Where the package ``h5py`` is not installed.
     """
     data = read_bytes(path, MAX_FILE_BYTES)
-    numbered = path.suffix.lower() == ".keras"
-    config, version, content = _archived(data) if numbered else (None, None, data)
-    store = Store(content)
-    try:
-        if not numbered:
-            config, version = store.text("model_config"), store.text("keras_version")
-        if config is None:
-            raise NetworkError("holds no description of the layers; save the whole model: model.save(...)")
-        major = re.match(r"\d", version or "2")
-        yield Model(
-            config=_parsed(config, "the description of the layers"),
-            keras=int(major[0]) if major else 2,
-            numbered=numbered,
-            store=store,
-        )
-    finally:
-        store.close()
+    if numbered := path.suffix.lower() == ".keras":
+        config, version, data = _archived(data)
+        store = Store(data)
+    else:
+        store = Store(data)
+        config, version = store.texts.get("model_config"), store.texts.get("keras_version", "2")
+    if config is None:
+        raise NetworkError("holds no description of the layers; save the whole model: model.save(...)")
+    major = re.match(r"\d+", version)
+    return Model(
+        config=_parsed(config, "the description of the layers"),
+        keras=int(major[0][:4]) if major else 2,
+        numbered=numbered,
+        store=store,
+    )
 
 
-def _archived(data: bytes) -> tuple[str, str | None, bytes]:
+def _archived(data: bytes) -> tuple[str, str, bytes]:
     """``config.json``, the version in ``metadata.json`` and ``model.weights.h5``."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
