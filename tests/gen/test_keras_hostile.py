@@ -1,5 +1,6 @@
 """Keras files made to do harm, or damaged: each ends in one typed error, quickly, with nothing read or written beside it."""
 
+import contextlib
 import io
 import os
 import random
