@@ -1,4 +1,4 @@
-"""Models as Keras and Larq save them, written with h5py alone, and what they compute, in plain NumPy with channels last."""
+"""Models as Keras and Larq save them, and what they compute in plain NumPy; descriptions of PyTorch networks."""
 
 import io
 import json
@@ -212,3 +212,25 @@ def _keras_check(tmp_path: Path, rng: np.random.Generator) -> Callable[..., Netw
         return network
 
     return check
+
+
+def toml(value) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(v)}" for key, v in value.items()) + " }"
+    return json.dumps(value)
+
+
+@pytest.fixture(name="describe")
+def _describe(tmp_path: Path) -> Callable[..., Path]:
+    """Write a description of the layers of a PyTorch network; ``more`` are keys of the file, None to leave one out."""
+
+    def describe(layers: list[dict[str, Any]], shape: tuple[int, ...] = (1, 4, 4), **more: Any) -> Path:
+        given = {"weights": "net.safetensors", "input": {"shape": list(shape)}} | more
+        lines = [f"{key} = {toml(value)}" for key, value in given.items() if value is not None]
+        for layer in layers:
+            lines += ["[[layers]]", *(f"{key} = {toml(value)}" for key, value in layer.items())]
+        path = tmp_path / "net.toml"
+        path.write_text("\n".join(lines))
+        return path
+
+    return describe

@@ -96,6 +96,11 @@ def _sums(
     _check_budget(signal, weights)
     values, source = _values(signal), _source(signal)
     if any(padding) and values.offset:
+        if isinstance(signal, Pixels):
+            raise UnsupportedError(
+                "pads with zeros, which are no value of a pixel here; quantize the input, or shift it by a "
+                "simple fraction"
+            )
         raise UnsupportedError(
             "pads with zeros, which are neither of its input's two values; give the quantizer -1, +1"
         )
@@ -179,13 +184,14 @@ def _magnitudes(weights: NDArray[np.float32], remedy: str) -> tuple[Fraction, ..
 def _values(signal: Signal) -> _Values:
     match signal:
         case Pixels():
-            integers, scale = integer_table(signal)
+            integers, scale, offset = integer_table(signal)
+            exact = [scale * n + offset for n in integers]
             return _Values(
                 integers=tuple(sorted(set(integers))),
                 scale=scale,
-                offset=Fraction(0),
+                offset=offset,
                 signs=np.ones(signal.layout.map[0], np.int8),
-                rounding=max(abs(v - scale * n) for v, n in zip(fractions_of(signal.values[0]), integers, strict=True)),
+                rounding=max(abs(v - e) for v, e in zip(fractions_of(signal.values[0]), exact, strict=True)),
             )
         case Bits():
             return _bit_values(signal)
@@ -208,27 +214,30 @@ def _bit_values(signal: Bits) -> _Values:
     return _Values(integers=(-1, 1), scale=abs(halves[0]), offset=middles.pop(), signs=signs)
 
 
-def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction]:
-    """An integer for each pixel, and what one of it is worth: exactly, or before rounding where there is such a value.
+def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction, Fraction]:
+    """An integer for each pixel, what one of it is worth, and what 0 is: for the values in float32 if they have a step.
+
+    Else for the values before rounding, where these are known; only for them 0 may be worth something.
 
     Raises
     ------
     UnsupportedError
-        Where channels differ, or the values are no multiples of one step.
+        Where channels differ, or the values have no common step.
     """
     if np.any(signal.values != signal.values[:1]):
         raise UnsupportedError(
             "the input's channels are scaled differently; only one rule for all channels is supported"
         )
-    for values in (fractions_of(signal.values[0]), signal.ideal):
-        if values is None:
-            continue
-        denominator = math.lcm(*(v.denominator for v in values))
-        numerators = [v.numerator * (denominator // v.denominator) for v in values]
+    tries = [(fractions_of(signal.values[0]), Fraction(0))]
+    if signal.ideal is not None:
+        tries += [(signal.ideal, Fraction(0)), (signal.ideal, signal.ideal[0])]
+    for values, offset in tries:
+        denominator = math.lcm(*(v.denominator for v in values), offset.denominator)
+        numerators = [int((v - offset) * denominator) for v in values]
         unit = math.gcd(*numerators) or 1
         integers = tuple(n // unit for n in numerators)
         if max(map(abs, integers)) <= 32767:
-            return integers, Fraction(unit, denominator)
+            return integers, Fraction(unit, denominator), offset
     raise UnsupportedError(
         f"the input's values are no multiples of one step within 16 bits; quantize the input with {signal.words.inputs}"
     )
