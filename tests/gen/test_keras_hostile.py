@@ -51,7 +51,7 @@ SIGN = {"class_name": "SteSign", "config": {"clip_value": 0.0}}
 DESCRIPTIONS = {
     "a subclassed model": (model(class_name="MyModel"), r"model of the class 'MyModel'; only Sequential"),
     "no layers": (model(config={"layers": []}), r"no list of layers"),
-    "a list of numbers": (model(config={"layers": [1, 2]}), r"2 layers are more than 2048, or no objects"),
+    "a list of numbers": (model(config={"layers": [1, 2]}), r"2 layers are more than 512, or no objects"),
     "5,000 layers": (lambda c: c["config"]["layers"].extend([c["config"]["layers"][0]] * 5000), r"5003 layers are more"),
     "a Lambda": (kind(1, "Lambda"), r"layer Lambda 'rescaling_1': class Lambda is not supported; build the model of: InputLayer"),
     "another module": (kind(1, "Rescaling", module="os"), r"is of the module 'os'; only layers of Keras and Larq"),

@@ -6,9 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
+from xnorweave import cli
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.network import Conv2D, Dense, Threshold
+from xnorweave.network_file import network_bytes
 from xnorweave.sim import golden
 
 
@@ -198,3 +200,23 @@ def named(chain) -> bytes:
             for number, array in enumerate(arrays.values()):
                 file[f"layers/{layer['config']['name']}/vars/{number}"] = array
     return data.getvalue()
+
+
+def test_the_command_line_imports_a_model(keras_chain, tmp_path, rng):
+    path = binary(keras_chain(9)).dense(rng.normal(size=(9, 4))).save(tmp_path / "net.keras")
+    assert cli.main(["import", str(path), "-o", str(tmp_path / "out.npz"), "--pixels", "raw"]) == 0
+    network = load_any(tmp_path / "out.npz")
+    assert network.history[:2] == ("imported from Keras file net", "input of the model: the pixel itself")
+    assert network_bytes(network) == network_bytes(load_any(path, pixels="raw"))
+
+
+def test_the_command_line_ends_with_one_error_line(keras_chain, tmp_path, capfd):
+    chain = keras_chain(9).dense(np.ones((9, 4)), kernel_quantizer="ste_tern")
+    path = chain.save(tmp_path / "net.h5")
+    assert cli.main(["import", str(path), "-o", str(tmp_path / "out.npz")]) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        f"error: {path}: layer QuantDense 'quantdense_1': kernel_quantizer=ste_tern is not supported"
+    )
+    assert not (tmp_path / "out.npz").exists()

@@ -148,3 +148,26 @@ def test_without_the_package_the_error_names_it(tmp_path, describe, monkeypatch,
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ToolchainError, match=r"pip install 'xnorweave\[(pytorch|safetensors)\]'"):
         load_any(describe(SOUND, weights=f"net{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_random_damage_never_escapes_as_another_error(tmp_path, describe, rng, suffix):
+    if suffix == ".pt":
+        torch = pytest.importorskip("torch")
+        torch.save({"w": torch.ones(2, 16)}, tmp_path / "net.pt")
+    else:
+        save_file({"w": np.ones((2, 16), np.float32)}, tmp_path / "net.safetensors")
+    path, file = describe(SOUND, weights=f"net{suffix}"), tmp_path / f"net{suffix}"
+    assert load_any(path).layers[-1].kind == "arg_max"
+    data = np.frombuffer(file.read_bytes(), np.uint8)
+    refused = 0
+    for _ in range(150):
+        damaged = data.copy()
+        count = rng.choice([1, 2, 20])
+        damaged[rng.integers(0, len(data), count)] = rng.integers(0, 256, count)
+        file.write_bytes(damaged.tobytes())
+        try:
+            load_any(path)
+        except XnorweaveError:
+            refused += 1
+    assert refused > 50

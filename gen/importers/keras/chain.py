@@ -10,7 +10,7 @@ from xnorweave.importers.folding.files import quoted
 
 __all__ = ["LayerConfig", "chain_of"]
 
-MAX_LAYERS = 2048
+MAX_LAYERS = 512
 MODULES = ("keras", "keras_core", "larq", "tensorflow", "tf_keras")
 
 

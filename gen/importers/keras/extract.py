@@ -8,7 +8,6 @@ links, data in other files, virtual data sets and filters that would load a plug
 
 import json
 import math
-import resource
 import sys
 from typing import Any
 
@@ -37,6 +36,8 @@ class _UnsoundError(Exception):
 
 def main() -> None:
     """Read standard input, write standard output."""
+    import resource
+
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

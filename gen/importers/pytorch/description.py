@@ -14,7 +14,7 @@ from xnorweave.network import MAX_CHANNELS, MAX_SIDE, Shape
 __all__ = ["KINDS", "Description", "Entry", "read_description"]
 
 MAX_FILE_BYTES = 1 << 20
-MAX_LAYERS = 2048
+MAX_LAYERS = 512
 MAX_NAME = 1000
 
 KINDS: dict[str, tuple[str, ...]] = {

@@ -165,7 +165,7 @@ def _torch(data: bytes) -> dict[str, _Found]:
 
 def _check_archive(data: bytes) -> None:
     """Refuse what is no plain archive of `torch.save`, or whose pickle asks for more than tensors."""
-    if not zipfile.is_zipfile(io.BytesIO(data)):
+    if not data.startswith(b"PK\x03\x04"):
         raise UnsupportedError(f"is no archive of torch.save since PyTorch 1.6; {_SAVE}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
