@@ -130,7 +130,7 @@ def import_(
         PixelInput,
         typer.Option(
             "--pixels",
-            help="An ONNX graph's float input is pixel / 255 (unit) or the pixel (raw); auto: as its first step says.",
+            help="A network's float input is pixel / 255 (unit) or the pixel (raw); auto: as its first step says.",
         ),
     ] = PixelInput.auto,
     json: Json = False,

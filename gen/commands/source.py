@@ -51,14 +51,14 @@ def find_network(text: str, *, pixels: PixelRule = "auto") -> Source:
     text : str
         The word or the path.
     pixels : {"auto", "unit", "raw"}
-        What the float input of an ONNX graph is for a pixel.
+        What the float input of another tool's network is for a pixel.
 
     Raises
     ------
     NetworkError
         Where there is no such network, or its file is not valid.
     UnsupportedError
-        Where the file is an ONNX graph that no network of ours equals.
+        Where the file is another tool's network that no network of ours equals.
     """
     if _WORD.match(text) and text in shipped_networks():
         images = shipped(f"{text}{_IMAGES_SUFFIX}.npz")

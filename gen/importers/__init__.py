@@ -5,7 +5,10 @@ from pathlib import Path
 
 from xnorweave.errors import NetworkError
 from xnorweave.importers.bnn_pynq import from_arrays, is_bnn_pynq
-from xnorweave.importers.onnx_graph import PixelRule, from_onnx
+from xnorweave.importers.folding.image import PixelRule
+from xnorweave.importers.keras import from_keras
+from xnorweave.importers.onnx_graph import from_onnx
+from xnorweave.importers.pytorch import from_description
 from xnorweave.network import Network
 from xnorweave.network_file import network_of, read_arrays
 
@@ -13,25 +16,46 @@ __all__ = ["PixelRule", "load_any"]
 
 
 def load_any(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> Network:
-    """Read a network from any file that can be imported: ours, decoded BNN-PYNQ arrays, or ``.onnx``.
+    """Read a network from any file that can be imported, by the ending of its name.
+
+    These are ``.onnx``; ``.h5``, ``.hdf5`` and ``.keras`` of Keras and Larq; ``.toml``, which describes the layers of a
+    PyTorch ``state_dict``; anything else is a network file of ours, or decoded BNN-PYNQ arrays.
 
     Parameters
     ----------
     path : path
         The file.
     pixels : {"auto", "unit", "raw"}
-        What the float input of an ONNX graph is for a pixel, as `from_onnx` has it.
+        What the float input of another tool's network is for a pixel, as `from_onnx`, `from_keras` and
+        `from_description` have it.
 
     Raises
     ------
     NetworkError
         Where the file is of no such kind, or is damaged.
     UnsupportedError
-        Where it is an ONNX graph that no network of ours equals.
+        Where it is a network that no network of ours equals.
+    ToolchainError
+        Where the package that reads such files is not installed.
     """
     path = Path(path)
-    if path.suffix.lower() == ".onnx":
-        return from_onnx(path, pixels)
+    match path.suffix.lower():
+        case ".onnx":
+            return from_onnx(path, pixels)
+        case ".h5" | ".hdf5" | ".keras":
+            return from_keras(path, pixels)
+        case ".toml":
+            return from_description(path, pixels)
+        case ".pt" | ".pth" | ".safetensors":
+            raise NetworkError(
+                f"{path}: holds tensors without the layers that use them; write NET.toml beside it with "
+                f"`weights = {ascii(path.name)[:80]}` and the layers in order (docs/importing.md), and give NET.toml"
+            )
+        case _:
+            return _from_arrays(path)
+
+
+def _from_arrays(path: Path) -> Network:
     arrays = read_arrays(path)
     if "network" in arrays:
         return network_of(arrays, path)
@@ -40,5 +64,6 @@ def load_any(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> Net
     found = ", ".join(sorted(arrays)[:6]) or "nothing"
     raise NetworkError(
         f"{path}: is no network known here; it holds {found[:200]}; give a network file of ours (entry "
-        "'network'), decoded BNN-PYNQ arrays (conv0_w, fc0_w, ...), or a file that ends in .onnx"
+        "'network'), decoded BNN-PYNQ arrays (conv0_w, fc0_w, ...), or a file "
+        "that ends in .onnx, .h5, .keras or .toml"
     )

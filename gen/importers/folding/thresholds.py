@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import UnsupportedError
-from xnorweave.importers.onnx_graph.signals import Bits, Step, Sums, fractions_of
+from xnorweave.importers.folding.signals import Bits, Step, Sums, fractions_of
 from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Threshold
 
 __all__ = ["binarize", "weighted_layer"]
@@ -58,7 +58,9 @@ def binarize(sums: Sums, step: Step) -> Bits:
     for pool in sums.pools:
         layers.append(MaxPool(name=f"pool{_count(layers, MaxPool) + 1}", size=pool.size, stride=pool.stride))
     notes = (*sums.notes, *_notes(layer.name, firing, sums))
-    return Bits(layout=sums.layout, source=sums.source, layers=tuple(layers), notes=notes, values=pair)
+    return Bits(
+        layout=sums.layout, words=sums.words, source=sums.source, layers=tuple(layers), notes=notes, values=pair
+    )
 
 
 def weighted_layer(sums: Sums, weights: NDArray[np.int8]) -> Conv2D | Dense:
@@ -91,7 +93,8 @@ def _fires(sums: Sums, step: Step, pair: NDArray[np.float32]) -> _Firing:
         values = sums.accumulators(rows)
 
         def fires_at(order: int = 0, shift: int = 0, rows: slice = rows, values: NDArray = values) -> NDArray[np.bool_]:
-            return _upper(step, sums.evaluate(values, rows, order=order, shift=shift), rows, pair, values)
+            before = sums.evaluate(values, rows, order=order, shift=shift)
+            return _upper(step, before, rows, pair, values, sums.words.quantizer)
 
         fires = fires_at()
         others = [fires_at(order=n) for n in range(1, orders)]
@@ -111,7 +114,12 @@ def _fires(sums: Sums, step: Step, pair: NDArray[np.float32]) -> _Firing:
 
 
 def _upper(
-    step: Step, before: NDArray[np.float32], rows: slice, pair: NDArray[np.float32], sums: NDArray[np.int64]
+    step: Step,
+    before: NDArray[np.float32],
+    rows: slice,
+    pair: NDArray[np.float32],
+    sums: NDArray[np.int64],
+    quantizer: str,
 ) -> NDArray[np.bool_]:
     """Where the quantizer gives its upper value; everywhere else it has to give the lower one."""
     after = step.apply(before, rows)
@@ -122,13 +130,13 @@ def _upper(
         low, high = pair[rows][channel]
         raise UnsupportedError(
             f"gives {after[channel, at]:g} where channel {rows.start + channel} sums to {sums[channel, at]}, besides "
-            f"{low:g} and {high:g}; use BipolarQuant, which gives +1 for 0, or another quantizer of two values"
+            f"{low:g} and {high:g}; use {quantizer}, which gives +1 for 0, or another quantizer of two values"
         )
     return upper
 
 
 def _exact(sums: Sums, step: Step, rows: slice, values: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """Where ``scale * sum + offset`` reaches the quantizer's level in exact arithmetic, for every sum."""
+    """Where ``scale * sum + offset`` reaches the quantizer's level (or exceeds it) in fractions, for every sum."""
     if step.rule.level is None or any(c.shape[1] != 1 for c in step.constants):
         return None
     fires = np.zeros(values.shape, bool)
@@ -136,7 +144,10 @@ def _exact(sums: Sums, step: Step, rows: slice, values: NDArray[np.int64]) -> ND
         level = step.rule.level(*(fractions_of(c[channel])[0] for c in step.constants))
         scale, distance = sums.scale[channel], level - sums.offset[channel]
         if scale == 0:
-            fires[row] = distance <= 0
+            fires[row] = distance < 0 if step.rule.strict else distance <= 0
+        elif step.rule.strict:
+            bound = _within_int64(distance // scale if scale > 0 else -((-distance) // scale))
+            fires[row] = values[row] > bound if scale > 0 else values[row] < bound
         else:
             bound = _within_int64(-((-distance) // scale) if scale > 0 else distance // scale)
             fires[row] = values[row] >= bound if scale > 0 else values[row] <= bound
@@ -158,6 +169,6 @@ def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
     if unsure := int(firing.not_in_all_orders.sum()):
         notes.append(
             f"{name}: {unsure} of {channels} channels are so close to a sum that float32 gives another answer in "
-            "another order of rounding; taken as the ONNX document has it"
+            f"another order of rounding; taken as {sums.words.source} has it"
         )
     return notes

@@ -1,0 +1,236 @@
+"""Models as Keras and Larq save them, and what they compute in plain NumPy; descriptions of PyTorch networks."""
+
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from xnorweave.importers import load_any
+from xnorweave.network import Network
+from xnorweave.sim import golden
+
+SIGN = {
+    "class_name": "SteSign",
+    "config": {"name": "ste_sign", "trainable": True, "dtype": "float32", "clip_value": 1.0},
+}
+BINARY = {"input_quantizer": SIGN, "kernel_quantizer": SIGN}
+NUMBERED = {"QuantConv2D": "quant_conv2d", "QuantDense": "quant_dense", "BatchNormalization": "batch_normalization",
+            "Conv2D": "conv2d", "Dense": "dense"}  # fmt: skip
+
+
+class KerasChain:
+    """A model of layers one behind the other, for images of the shape [height, width, channels]."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+        self.layers: list[dict[str, Any]] = []
+        self.arrays: list[dict[str, np.ndarray]] = []
+        self.add("InputLayer", batch_input_shape=[None, *shape], dtype="float32")
+
+    def add(self, kind: str, arrays: dict[str, Any] | None = None, **options: Any) -> "KerasChain":
+        name = f"{kind.lower()}_{len(self.layers)}"
+        self.layers.append({"class_name": kind, "config": {"name": name, "trainable": True, **options}})
+        self.arrays.append({key: np.asarray(array, np.float32) for key, array in (arrays or {}).items()})
+        return self
+
+    def conv(self, kernel: np.ndarray, bias: Any = None, kind: str = "QuantConv2D", **options: Any) -> "KerasChain":
+        """Kernel [ky, kx, in, out]."""
+        arrays = {"kernel": kernel} | ({} if bias is None else {"bias": bias})
+        options = {"use_bias": bias is not None, "strides": [1, 1], "padding": "valid", "data_format": "channels_last",
+                   "dilation_rate": [1, 1], "groups": 1, "activation": "linear",
+                   **({**BINARY, "pad_values": 0.0} if kind[0] == "Q" else {}), "filters": kernel.shape[3],
+                   "kernel_size": [*kernel.shape[:2]], **options}  # fmt: skip
+        return self.add(kind, arrays, **options)
+
+    def dense(self, kernel: np.ndarray, bias: Any = None, kind: str = "QuantDense", **options: Any) -> "KerasChain":
+        """Kernel [in, out]."""
+        arrays = {"kernel": kernel} | ({} if bias is None else {"bias": bias})
+        options = {
+            "use_bias": bias is not None,
+            "activation": "linear",
+            **(BINARY if kind[0] == "Q" else {}),
+            **options,
+        }
+        return self.add(kind, arrays, units=kernel.shape[1], **options)
+
+    def norm(
+        self, mean: Any, variance: Any, gamma: Any = None, beta: Any = None, epsilon: float = 1e-3
+    ) -> "KerasChain":
+        given = {"gamma": gamma, "beta": beta, "moving_mean": mean, "moving_variance": variance}
+        arrays = {name: array for name, array in given.items() if array is not None}
+        return self.add("BatchNormalization", arrays, axis=-1, epsilon=epsilon,
+                        center=beta is not None, scale=gamma is not None, momentum=0.99)  # fmt: skip
+
+    def config(self, *, functional: bool = False, keras: int = 2) -> dict[str, Any]:
+        layers = json.loads(json.dumps(self.layers))
+        if not functional:
+            return {"class_name": "Sequential", "config": {"name": "sequential", "layers": layers}}
+        names = [layer["config"]["name"] for layer in layers]
+        for layer, before in zip(layers, [None, *names], strict=False):
+            tensor = {"class_name": "__keras_tensor__", "config": {"shape": [], "keras_history": [before, 0, 0]}}
+            new, old = [{"args": [tensor], "kwargs": {"training": False}}], [[[before, 0, 0, {}]]]
+            layer |= {
+                "name": layer["config"]["name"],
+                "inbound_nodes": [] if before is None else new if keras > 2 else old,
+            }
+        ends = {"input_layers": [[names[0], 0, 0]], "output_layers": [[names[-1], 0, 0]]}
+        if keras > 2:
+            ends = {name: end[0] for name, end in ends.items()}
+        return {"class_name": "Functional", "config": {"name": "model", "layers": layers, **ends}}
+
+    def save(self, path: Path, config: Any = None, **form: Any) -> Path:
+        """In the format that the file's name says; ``config`` replaces the description."""
+        if path.suffix == ".keras":
+            config = self.config(keras=3, **form) if config is None else config
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("config.json", config if isinstance(config, str) else json.dumps(config))
+                archive.writestr("metadata.json", json.dumps({"keras_version": "3.4.1", "date_saved": "today"}))
+                archive.writestr("model.weights.h5", self.numbered())
+            return path
+        config = self.config(**form) if config is None else config
+        with h5py.File(path, "w") as file:
+            file.attrs["model_config"] = config if isinstance(config, (str, bytes)) else json.dumps(config).encode()
+            file.attrs["keras_version"] = b"2.10.0"
+            weights = file.create_group("model_weights")
+            names = [layer["config"]["name"] for layer in self.layers]
+            weights.attrs["layer_names"] = [name.encode() for name in names]
+            for name, arrays in zip(names, self.arrays, strict=True):
+                group = weights.create_group(name)
+                group.attrs["weight_names"] = [f"{name}/{key}:0".encode() for key in arrays]
+                for key, array in arrays.items():
+                    group.create_dataset(f"{name}/{key}:0", data=array)
+        return path
+
+    def numbered(self) -> bytes:
+        data, used = io.BytesIO(), Counter[str]()
+        with h5py.File(data, "w") as file:
+            for layer, arrays in zip(self.layers, self.arrays, strict=True):
+                snake = NUMBERED.get(layer["class_name"], layer["class_name"].lower())
+                group = file.create_group(f"layers/{snake}" + (f"_{used[snake]}" if used[snake] else "") + "/vars")
+                used[snake] += 1
+                for number, array in enumerate(arrays.values()):
+                    group.create_dataset(str(number), data=array)
+        return data.getvalue()
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """What the model gives for float32 images [n, height, width, channels]."""
+        for layer, arrays in zip(self.layers, self.arrays, strict=True):
+            options = layer["config"]
+            for name in ("input_quantizer", None, "activation"):
+                if name is None:
+                    x = compute(layer["class_name"], options, arrays, x)
+                elif options.get(name) not in (None, "linear", "softmax"):
+                    x = np.where(x >= 0, np.float32(1), np.float32(-1))
+            assert x.dtype == np.float32
+        return x
+
+
+def compute(kind: str, options: dict[str, Any], arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    kernel = arrays.get("kernel")
+    if kernel is not None and options.get("kernel_quantizer"):
+        kernel = np.where(kernel >= 0, np.float32(1), np.float32(-1))
+    match kind:
+        case "Rescaling":
+            return x * np.float32(options["scale"]) + np.float32(options["offset"])
+        case "QuantConv2D" | "Conv2D":
+            return convolved(x, kernel, options["strides"][0], options["padding"]) + arrays.get("bias", np.float32(0))
+        case "QuantDense" | "Dense":
+            return x @ kernel + arrays.get("bias", np.float32(0))
+        case "BatchNormalization":
+            factor = np.float32(1) / np.sqrt(arrays["moving_variance"] + np.float32(options["epsilon"]))
+            factor, beta = factor * arrays.get("gamma", np.float32(1)), arrays.get("beta", np.float32(0))
+            if x.ndim == 4:
+                return (x - arrays["moving_mean"]) * factor + beta
+            return x * factor + (beta - arrays["moving_mean"] * factor)
+        case "MaxPooling2D":
+            size, stride = options["pool_size"][0], (options["strides"] or options["pool_size"])[0]
+            rows, columns = ((n - size) // stride + 1 for n in x.shape[1:3])
+            windows = [x[:, i : i + stride * rows : stride, j : j + stride * columns : stride][:, :rows, :columns]
+                       for i in range(size) for j in range(size)]  # fmt: skip
+            return np.max(windows, axis=0)
+        case "SteSign":
+            return np.where(x >= 0, np.float32(1), np.float32(-1))
+        case "Flatten":
+            return x.reshape(len(x), -1)
+        case "Reshape":
+            return x.reshape(len(x), *options["target_shape"])
+        case _:
+            return x
+
+
+def convolved(x: np.ndarray, kernel: np.ndarray, stride: int, padding: str) -> np.ndarray:
+    """Tap by tap; a tap outside of the image adds nothing."""
+    (ky, kx), (height, width) = kernel.shape[:2], x.shape[1:3]
+    if padding == "same":
+        rows, columns = -(-height // stride), -(-width // stride)
+        top, left = (
+            max((out - 1) * stride + k - n, 0) // 2 for out, k, n in ((rows, ky, height), (columns, kx, width))
+        )
+    else:
+        rows, columns, top, left = (height - ky) // stride + 1, (width - kx) // stride + 1, 0, 0
+    result = np.zeros((len(x), rows, columns, kernel.shape[3]), np.float32)
+    for y, z in np.ndindex(rows, columns):
+        for i, j in np.ndindex(ky, kx):
+            row, column = y * stride + i - top, z * stride + j - left
+            if 0 <= row < height and 0 <= column < width:
+                result[:, y, z] += x[:, row, column] @ kernel[i, j]
+    return result
+
+
+@pytest.fixture(name="keras_chain")
+def _keras_chain() -> type[KerasChain]:
+    return KerasChain
+
+
+@pytest.fixture(name="keras_check")
+def _keras_check(tmp_path: Path, rng: np.random.Generator) -> Callable[..., Network]:
+    """Import a chain in both formats, and compare it with what it computes on random images; gives the network."""
+
+    def check(chain: KerasChain, *, raw: bool = False, images: int = 100, **form: Any) -> Network:
+        networks = [load_any(chain.save(tmp_path / f"net{suffix}", **form)) for suffix in (".h5", ".keras")]
+        network = networks[0]
+        channels, height, width = network.input.shape
+        frames = rng.integers(0, 256, (images, height, width, channels), dtype=np.uint8)
+        x = frames.astype(np.float32) if raw else frames.astype(np.float32) / np.float32(255)
+        want = chain.run(x.reshape(images, *chain.shape))
+        got = [golden.run(n, np.ascontiguousarray(frames.transpose(0, 3, 1, 2))) for n in networks]
+        if want.ndim == 4:
+            want = want.transpose(0, 3, 1, 2)
+        for result in got:
+            if result.scores is None:
+                assert np.array_equal(result.outputs.reshape(want.shape) > 0, want > 0)
+            else:
+                assert np.count_nonzero(result.outputs != want.argmax(1)) == 0
+        assert want.min() != want.max()
+        return network
+
+    return check
+
+
+def toml(value) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(v)}" for key, v in value.items()) + " }"
+    return json.dumps(value)
+
+
+@pytest.fixture(name="describe")
+def _describe(tmp_path: Path) -> Callable[..., Path]:
+    """Write a description of the layers of a PyTorch network; ``more`` are keys of the file, None to leave one out."""
+
+    def describe(layers: list[dict[str, Any]], shape: tuple[int, ...] = (1, 4, 4), **more: Any) -> Path:
+        given = {"weights": "net.safetensors", "input": {"shape": list(shape)}} | more
+        lines = [f"{key} = {toml(value)}" for key, value in given.items() if value is not None]
+        for layer in layers:
+            lines += ["[[layers]]", *(f"{key} = {toml(value)}" for key, value in layer.items())]
+        path = tmp_path / "net.toml"
+        path.write_text("\n".join(lines))
+        return path
+
+    return describe
