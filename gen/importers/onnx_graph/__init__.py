@@ -12,9 +12,9 @@ have is put through the graph's own operations in float32, batch norm by the for
 right, and the threshold is read off; the operations keep order, so there is exactly one. The same is done in exact
 fractions, and, for batch norm, in the orders of ONNX's reference evaluator and of onnxruntime. Where any of these gives
 another answer for a sum that can occur, the float32 answer of the document stands, and the history counts the channels.
-Sums of -1 and +1 are exact in float32. Where a scale that is no power of two enters the sum itself, float32 has no
-one answer, since it depends on the order of additions: the exact sum is taken, and the history counts the channels
-where float32, in some order, could differ.
+Sums of -1 and +1 are exact in float32. Where a scale that is no power of two, or a bias, enters the sum itself, float32
+has no one answer, since it depends on the order of additions. Such a layer is taken where no sum that can occur is so
+close to a threshold that any order could move it to the other side (`rounding`); else it is refused.
 
 **Refused** is all that does not come out exactly: see the handlers, each of which says what is supported.
 """

@@ -14,7 +14,6 @@ from xnorweave.importers.onnx_graph.model import Graph, Node, array_of, quoted
 from xnorweave.importers.onnx_graph.pooling import finished
 from xnorweave.importers.onnx_graph.registry import Value, call
 from xnorweave.importers.onnx_graph.signals import Pixels, Signal
-from xnorweave.network import Shape
 
 __all__ = ["PixelRule", "evaluate"]
 
@@ -23,7 +22,8 @@ PixelRule = Literal["auto", "unit", "raw"]
 MAX_COMPUTED_VALUES = 1 << 26
 MOST_COLOURS = 4
 _HANDLERS = (constants, elementwise, linear, pooling)
-_MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout"}
+_BYTE_MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
+_MOVES = _BYTE_MOVES | {"Cast", "Dropout"}
 
 
 def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
@@ -34,6 +34,7 @@ def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
     NetworkError, UnsupportedError
         Naming the node.
     """
+    _check_bytes(graph, pixels)
     values: dict[str, Value] = {
         name: array_of(tensor, f"initializer {quoted(name)}") for name, tensor in graph.initializers.items()
     }
@@ -49,6 +50,26 @@ def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
         return finished(output)
     except XnorweaveError as e:
         raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
+
+
+def _check_bytes(graph: Graph, pixels: PixelRule) -> None:
+    """Refuse arithmetic on bytes, which wraps or is none in ONNX, and bytes that are said to be fractions."""
+    if not graph.input_bytes:
+        return
+    if pixels == "unit":
+        raise UnsupportedError(
+            f"input {quoted(graph.input_name)}: is uint8, so it is the pixel itself, not pixel / 255; use --pixels auto"
+        )
+    of_bytes = {graph.input_name}
+    for node in graph.nodes:
+        if of_bytes.isdisjoint(node.inputs) or node.op in ("Cast", "Shape"):
+            continue
+        if node.op not in _BYTE_MOVES:
+            raise UnsupportedError(
+                f"node {node.label}: takes the uint8 input as it is, on which arithmetic is undefined or wraps; put "
+                "a Cast to float32 before it"
+            )
+        of_bytes.update(node.outputs)
 
 
 def _divided(graph: Graph) -> tuple[list[Node], list[Node]]:
@@ -95,28 +116,30 @@ def _input(graph: Graph, rule: PixelRule) -> Signal:
         values /= np.float32(255)
     note = "pixel / 255" if rule == "unit" else "the pixel itself"
     try:
-        layout = _image(batch, sizes)
+        layout, meaning = _image(batch, sizes)
     except NetworkError as e:
         raise NetworkError(f"input {quoted(graph.input_name)}: {e}") from e
-    return Pixels(
-        layout=layout, values=np.repeat(values[None], layout.map[0], axis=0), notes=(f"input of the graph: {note}",)
-    )
+    shape = "x".join(map(str, sizes))
+    notes = (f"input of the graph: {note}", f"input of the graph: {shape} taken as {meaning}")
+    return Pixels(layout=layout, values=np.repeat(values[None], layout.map[0], axis=0), notes=notes)
 
 
-def _image(batch: int, sizes: list[int]) -> Layout:
-    """The image that an input without its batch is, with channels last where only that can be.
+def _image(batch: int, sizes: list[int]) -> tuple[Layout, str]:
+    """The image that an input without its batch is, and in words what that takes its dimensions for.
 
-    A vector is a square where it can be one.
+    Channels are last where only that can be. A vector is a square where it can be one.
     """
     if len(sizes) == 3 and sizes[2] <= MOST_COLOURS < sizes[0]:
-        return Layout.plain(batch, (sizes[2], sizes[0], sizes[1])).transposed((0, 2, 3, 1))
+        last = Layout.plain(batch, (sizes[2], sizes[0], sizes[1])).transposed((0, 2, 3, 1))
+        return last, "rows, columns, channels (NHWC)"
     if len(sizes) == 3:
-        return Layout.plain(batch, (sizes[0], sizes[1], sizes[2]))
+        return Layout.plain(batch, (sizes[0], sizes[1], sizes[2])), "channels, rows, columns (NCHW)"
     if len(sizes) == 2:
-        return Layout.plain(batch, (1, sizes[0], sizes[1]), tuple(sizes))
+        return Layout.plain(batch, (1, sizes[0], sizes[1]), tuple(sizes)), "rows, columns of one channel"
     side = math.isqrt(sizes[0])
-    shape: Shape = (1, side, side) if side * side == sizes[0] else (1, 1, sizes[0])
-    return Layout.plain(batch, shape, tuple(sizes))
+    if side * side == sizes[0]:
+        return Layout.plain(batch, (1, side, side), tuple(sizes)), f"a square of {side}x{side} in one channel"
+    return Layout.plain(batch, (1, 1, sizes[0]), tuple(sizes)), "one row of one channel"
 
 
 def _pixel_rule(graph: Graph, values: dict[str, Value]) -> PixelRule:

@@ -11,13 +11,12 @@ from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.onnx_graph import rules
 from xnorweave.importers.onnx_graph.layout import Layout
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
+from xnorweave.importers.onnx_graph.rounding import EXACT_FLOAT32, Rounding
 from xnorweave.importers.onnx_graph.signals import Bits, Pixels, Signal, Step, Sums, fractions_of
-from xnorweave.importers.onnx_graph.thresholds import weighted_layer
 from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
 
 __all__: list[str] = []
 
-EXACT_FLOAT32 = 1 << 24
 MAX_WEIGHTS = 1 << 26
 
 
@@ -44,9 +43,19 @@ def _gemm(call: Call) -> Value:
     weights = call.floats(1, "weights")
     sums = _dense(call, weights if call.attribute("transB", 0) else weights.T)
     alpha, beta = np.float32(call.attribute("alpha", 1.0)), np.float32(call.attribute("beta", 1.0))
-    if alpha != 1:
-        sums = _constant_step(sums, rules.MULTIPLY, np.array(alpha))
-    return _constant_step(sums, rules.ADD, call.floats(2, "bias") * beta) if call.has(2) else sums
+    return _within_sum(sums, alpha, call.floats(2, "bias") * beta if call.has(2) else None)
+
+
+def _within_sum(sums: Sums, factor: np.float32, bias: NDArray[np.float32] | None) -> Sums:
+    """Sums times a factor, plus a bias: behind the sum as documented, or, where frameworks like, within it."""
+    added: tuple[Fraction, ...] = ()
+    if factor != 1:
+        sums = _constant_step(sums, rules.MULTIPLY, np.array(factor))
+    if bias is not None:
+        added = fractions_of(sums.layout.per_channel(bias))
+        sums = _constant_step(sums, rules.ADD, bias)
+    changes = {"factor": Fraction(float(factor)), "bias": added, "steps": len(sums.steps)}
+    return replace(sums, error=replace(sums.error, scale=sums.scale, offset=sums.offset, **changes))
 
 
 def _constant_step(sums: Sums, rule: rules.Rule, constant: NDArray[np.float32]) -> Sums:
@@ -101,7 +110,7 @@ def _conv(call: Call) -> Value:
     bias = call.floats(2, "bias")
     if bias.shape != weights.shape[:1]:
         raise NetworkError(f"its bias {list(bias.shape)} is not one value for each of {len(weights)} filters")
-    return _constant_step(sums, rules.ADD, bias[:, None, None])
+    return _within_sum(sums, np.float32(1), bias[:, None, None])
 
 
 def _as_image(signal: Pixels) -> Signal:
@@ -137,7 +146,7 @@ def _sums(
     low, step, count = _reach(signs, (*values.integers, 0) if any(padding) else values.integers)
     scale = tuple(m * values.scale for m in magnitudes)
     offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
-    sums = Sums(
+    return Sums(
         layout=layout,
         source=source,
         layers=signal.layers,
@@ -150,15 +159,16 @@ def _sums(
         count=count,
         first_scale=scale,
         first_offset=offset,
-        error=_float32_errors(values, magnitudes, signs[0].size),
+        error=Rounding(
+            inputs=tuple(values.scale * v + values.offset for v in values.integers),
+            magnitudes=magnitudes,
+            terms=signs[0].size,
+            scale=scale,
+            offset=offset,
+        ),
         scale=scale,
         offset=offset,
     )
-    if not sums.error.any():
-        return sums
-    name = weighted_layer(sums, signs).name
-    note = f"{name}: its scales are no powers of two, so float32 sums depend on the order of additions; taken as exact"
-    return replace(sums, notes=(*sums.notes, note))
 
 
 def _reach(signs: NDArray[np.int8], integers: tuple[int, ...]) -> tuple[NDArray[np.int64], int, int]:
@@ -255,18 +265,3 @@ def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction]:
             "power-of-two scale, or with BipolarQuant"
         )
     return integers, Fraction(unit, denominator)
-
-
-def _float32_errors(values: _Values, magnitudes: tuple[Fraction, ...], fan_in: int) -> NDArray[np.float64]:
-    """How far a float32 sum of each output may be off, in any order; 0 where every partial sum is exact."""
-    inputs = [values.scale * v + values.offset for v in values.integers]
-    largest = max(abs(v) for v in inputs)
-    errors = []
-    for magnitude in magnitudes:
-        # All terms are multiples of this power of two.
-        unit = min(
-            (Fraction(t.numerator & -t.numerator, t.denominator) for v in inputs if (t := magnitude * v)), default=1
-        )
-        exact = fan_in * magnitude * largest <= EXACT_FLOAT32 * unit
-        errors.append(0.0 if exact else 1.01 * (fan_in + 1) * 2.0**-24 * float(fan_in * magnitude * largest))
-    return np.array(errors)

@@ -86,6 +86,11 @@ def classified(signal: Signal) -> Classes:
     if not isinstance(signal, Sums) or signal.weights.ndim != 2 or len(signal.layout.shape) != 2 or signal.pools:
         raise UnsupportedError("chooses a class; only from the sums [batch, classes] of a MatMul or Gemm")
     _check_one_rule(signal)
+    if signal.error.any():
+        raise UnsupportedError(
+            "chooses a class from float32 sums that depend on the order of additions, so equal sums may come out "
+            "unequal; multiply by scales that are no powers of two behind the last layer, the same for all classes"
+        )
     falls = signal.scale[0] < 0
     sums = np.arange(int(signal.low.min()), int(signal.high.max()) + 1)[None]
     first = signal.evaluate(sums, slice(0, 1))[0]
