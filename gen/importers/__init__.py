@@ -6,7 +6,8 @@ from pathlib import Path
 from xnorweave.errors import NetworkError
 from xnorweave.importers.bnn_pynq import from_arrays, is_bnn_pynq
 from xnorweave.importers.bnn_pynq_folder import from_folder
-from xnorweave.importers.onnx_graph import PixelRule, from_onnx
+from xnorweave.importers.folding.image import PixelRule
+from xnorweave.importers.onnx_graph import from_onnx
 from xnorweave.importers.packed_files import is_packed
 from xnorweave.network import Network
 from xnorweave.network_file import network_of, read_arrays

@@ -9,7 +9,7 @@ from onnx_chains import bits, compared, norm
 
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
-from xnorweave.importers.onnx_graph.rounding import Rounding
+from xnorweave.importers.folding.rounding import Rounding
 from xnorweave.network import Threshold
 
 
@@ -47,7 +47,7 @@ def test_a_sum_that_float32_may_put_on_either_side_is_refused(tmp_path):
     one, other = (sum((tenth * np.float32(x) for x in order), np.float32(0)) for order in (up, down))
     assert one != other == 0  # the same terms in another order
     chain = bits("n", 12).weights("MatMul", np.ones((12, 2)), scale=0.1).add("BipolarQuant", 1.0)
-    with pytest.raises(UnsupportedError, match=SUMMED + "scales inside the sum are no powers of two; multiply and add"):
+    with pytest.raises(UnsupportedError, match=SUMMED + "scales inside it are no powers of two; multiply and add"):
         load_any(chain.save(tmp_path / "net.onnx"))
 
 

@@ -21,14 +21,14 @@ close to a threshold that any order could move it to the other side (`rounding`)
 
 from pathlib import Path
 
-from xnorweave.errors import NetworkError, XnorweaveError
-from xnorweave.importers.onnx_graph.evaluate import PixelRule, evaluate
+from xnorweave.errors import XnorweaveError
+from xnorweave.importers.folding import network_of
+from xnorweave.importers.folding.image import PixelRule
+from xnorweave.importers.onnx_graph.evaluate import evaluate
 from xnorweave.importers.onnx_graph.model import read_graph
 from xnorweave.network import Network
 
-__all__ = ["PixelRule", "from_onnx"]
-
-_HISTORY = 400
+__all__ = ["from_onnx"]
 
 
 def from_onnx(path: Path, pixels: PixelRule = "auto") -> Network:
@@ -51,13 +51,6 @@ def from_onnx(path: Path, pixels: PixelRule = "auto") -> Network:
         Where the package ``onnx`` is not installed.
     """
     try:
-        signal = evaluate(read_graph(path), pixels)
-        if signal.source is None:
-            raise NetworkError("its output does not depend on the image through any layer with weights")
-        stem = "".join(c for c in path.stem if c.isprintable())[:80] or "network"
-        history = (f"imported from ONNX file {stem}", *signal.notes)
-        return Network(
-            name=stem, input=signal.source, layers=signal.layers, history=tuple(line[:_HISTORY] for line in history)
-        )
+        return network_of(evaluate(read_graph(path), pixels), path, "ONNX file")
     except XnorweaveError as e:
         raise type(e)(f"{path}: {e}") from e

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
+from xnorweave.importers.folding.signals import Classes, Signal
 from xnorweave.importers.onnx_graph.model import MAX_RANK, array_of
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
-from xnorweave.importers.onnx_graph.signals import Classes, Signal
 
 __all__ = ["bounded", "finite", "moved"]
 

@@ -1,19 +1,17 @@
 """Handlers of elementwise operations and quantizers: on constants, pixels, bits and sums alike."""
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
-from xnorweave.importers.onnx_graph import rules
+from xnorweave.importers.folding import rules
+from xnorweave.importers.folding.rules import Rule
+from xnorweave.importers.folding.signals import Signal, Step
+from xnorweave.importers.folding.steps import along, applied, apply_step, normalized
 from xnorweave.importers.onnx_graph.constants import bounded, finite
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
-from xnorweave.importers.onnx_graph.rules import Rule
-from xnorweave.importers.onnx_graph.signals import Bits, Classes, Pixels, Signal, Step, Sums
-from xnorweave.importers.onnx_graph.thresholds import binarize
 
-__all__ = ["apply_step"]
+__all__: list[str] = []
 
 _BINARY = {"Add": rules.ADD, "Sub": rules.SUBTRACT, "Mul": rules.MULTIPLY, "Div": rules.DIVIDE}
 
@@ -26,7 +24,7 @@ def _binary(call: Call) -> Value:
     if isinstance(left, Signal):
         if rule is rules.DIVIDE and not call.floats(1, "divisor").all():
             raise NetworkError("divides by 0; check its constants")
-        return _apply(call, rule, left, call.floats(1, "constant"))
+        return applied(left, rule, call.floats(1, "constant"))
     if isinstance(right, np.ndarray):
         return _constants(call, rule, call.constant(0, "input"), right)
     if rule is rules.DIVIDE:
@@ -34,9 +32,8 @@ def _binary(call: Call) -> Value:
     signal = call.signal(1)
     if rule is rules.SUBTRACT:
         # A negation is exact in float32, so c - x is (-x) + c to the last bit.
-        signal, rule = _apply(call, rules.NEGATE, signal), rules.ADD
-        assert isinstance(signal, Signal)
-    return _apply(call, rule, signal, call.floats(0, "constant"))
+        signal, rule = applied(signal, rules.NEGATE), rules.ADD
+    return applied(signal, rule, call.floats(0, "constant"))
 
 
 @handles("Neg", inputs=(1, 1))
@@ -98,25 +95,14 @@ def _batch_norm(call: Call) -> Value:
     epsilon, signal = call.attribute("epsilon", 1e-5), call.signal(0)
     names = ("scale", "bias", "mean", "variance")
     constants = [call.floats(n, name) for n, name in enumerate(names, 1)]
-    if any(c.ndim != 1 for c in constants):
-        raise NetworkError("its scale, bias, mean and variance are not one value for each channel")
-    with np.errstate(all="ignore"):
-        positive = constants[3] + np.float32(epsilon) > 0
-    if not positive.all():
-        raise NetworkError(f"channel {int(positive.argmin())} has variance + epsilon <= 0; check its variance")
-    return _apply(call, rules.batch_norm(epsilon), signal, *(along(c, len(signal.layout.shape), 1) for c in constants))
-
-
-def along(constant: NDArray, rank: int, axis: int) -> NDArray:
-    """A constant [channels] so that it broadcasts along one axis of a tensor."""
-    return constant.reshape([-1 if n == axis % rank else 1 for n in range(rank)])
+    return normalized(signal, rules.batch_norm(epsilon), constants, epsilon=epsilon, axis=1)
 
 
 def _unary(call: Call, rule: Rule, *constants: NDArray[np.float32]) -> Value:
     value = call.values[0]
     if isinstance(value, np.ndarray):
         return _constants(call, rule, call.floats(0, "input"), *constants)
-    return _apply(call, rule, call.signal(0), *constants)
+    return applied(call.signal(0), rule, *constants)
 
 
 def _constants(call: Call, rule: Rule, *values: NDArray) -> NDArray:
@@ -129,21 +115,3 @@ def _constants(call: Call, rule: Rule, *values: NDArray) -> NDArray:
         return np.asarray(rule.apply(*values))
     with np.errstate(all="ignore"):
         return finite(np.asarray(rule.apply(*values)))
-
-
-def _apply(call: Call, rule: Rule, signal: Signal, *constants: NDArray[np.float32]) -> Signal:
-    columns = tuple(signal.layout.per_channel(c)[:, None] for c in constants)
-    return apply_step(signal, Step(rule=rule, constants=columns))
-
-
-def apply_step(signal: Signal, step: Step) -> Signal:
-    """A signal behind an elementwise operation: sums become bits in a quantizer, all else stays what it is."""
-    match signal:
-        case Pixels() | Bits():
-            return replace(signal, values=step.apply(signal.values))
-        case Sums() if step.rule.quantizes:
-            return binarize(signal, step)
-        case Sums():
-            return signal.then(step)
-        case Classes():
-            raise UnsupportedError("works on class indices; remove what follows the ArgMax or TopK")

@@ -1,26 +1,31 @@
 """Following a graph from its input to its output, node by node."""
 
-import math
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError, XnorweaveError
+from xnorweave.importers.folding.files import quoted
+from xnorweave.importers.folding.image import PixelRule, image_layout, in_words, pixels_of
+from xnorweave.importers.folding.pooling import finished
+from xnorweave.importers.folding.signals import Signal, Words
 
 # The modules that register handlers.
 from xnorweave.importers.onnx_graph import constants, elementwise, linear, pooling
-from xnorweave.importers.onnx_graph.layout import Layout
-from xnorweave.importers.onnx_graph.model import Graph, Node, array_of, quoted
-from xnorweave.importers.onnx_graph.pooling import finished
+from xnorweave.importers.onnx_graph.model import Graph, Node, array_of
 from xnorweave.importers.onnx_graph.registry import Value, call
-from xnorweave.importers.onnx_graph.signals import Pixels, Signal
 
-__all__ = ["PixelRule", "evaluate"]
+__all__ = ["evaluate"]
 
-PixelRule = Literal["auto", "unit", "raw"]
-
+WORDS = Words(
+    source="the ONNX document",
+    quantizer="BipolarQuant",
+    weights="BipolarQuant, or with Quant of 1 bit",
+    inputs="Quant of a power-of-two scale, or with BipolarQuant",
+    dense="a MatMul or Gemm",
+    ending="the ArgMax or TopK",
+)
 MAX_COMPUTED_VALUES = 1 << 26
-MOST_COLOURS = 4
 _HANDLERS = (constants, elementwise, linear, pooling)
 _BYTE_MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
 _MOVES = _BYTE_MOVES | {"Cast", "Dropout"}
@@ -111,35 +116,12 @@ def _owned(value: Value) -> int:
 
 def _input(graph: Graph, rule: PixelRule) -> Signal:
     batch, *sizes = graph.input_shape
-    values = np.arange(256, dtype=np.float32)
-    if rule == "unit":
-        values /= np.float32(255)
-    note = "pixel / 255" if rule == "unit" else "the pixel itself"
     try:
-        layout, meaning = _image(batch, sizes)
+        layout = image_layout(batch, sizes)
     except NetworkError as e:
         raise NetworkError(f"input {quoted(graph.input_name)}: {e}") from e
-    shape = "x".join(map(str, sizes))
-    notes = (f"input of the graph: {note}", f"input of the graph: {shape} taken as {meaning}")
-    return Pixels(layout=layout, values=np.repeat(values[None], layout.map[0], axis=0), notes=notes)
-
-
-def _image(batch: int, sizes: list[int]) -> tuple[Layout, str]:
-    """The image that an input without its batch is, and in words what that takes its dimensions for.
-
-    Channels are last where only that can be. A vector is a square where it can be one.
-    """
-    if len(sizes) == 3 and sizes[2] <= MOST_COLOURS < sizes[0]:
-        last = Layout.plain(batch, (sizes[2], sizes[0], sizes[1])).transposed((0, 2, 3, 1))
-        return last, "rows, columns, channels (NHWC)"
-    if len(sizes) == 3:
-        return Layout.plain(batch, (sizes[0], sizes[1], sizes[2])), "channels, rows, columns (NCHW)"
-    if len(sizes) == 2:
-        return Layout.plain(batch, (1, sizes[0], sizes[1]), tuple(sizes)), "rows, columns of one channel"
-    side = math.isqrt(sizes[0])
-    if side * side == sizes[0]:
-        return Layout.plain(batch, (1, side, side), tuple(sizes)), f"a square of {side}x{side} in one channel"
-    return Layout.plain(batch, (1, 1, sizes[0]), tuple(sizes)), "one row of one channel"
+    pixels = pixels_of(layout, rule, WORDS, "input of the graph")
+    return replace(pixels, notes=(*pixels.notes, f"input of the graph: {in_words(layout)}"))
 
 
 def _pixel_rule(graph: Graph, values: dict[str, Value]) -> PixelRule:

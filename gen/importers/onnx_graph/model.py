@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, ToolchainError, UnsupportedError
+from xnorweave.importers.folding.files import quoted, read_bytes
 from xnorweave.importers.onnx_graph.wire import check_wire
 
-__all__ = ["Graph", "Node", "array_of", "quoted", "read_graph"]
+__all__ = ["Graph", "Node", "array_of", "read_graph"]
 
 MAX_FILE_BYTES = 64 << 20
 MAX_NODES = 4096
@@ -23,12 +24,6 @@ MAX_RANK = 8
 DOMAINS = ("", "ai.onnx", "onnx.brevitas", "finn.custom_op.general", "qonnx.custom_op.general")
 _PLAIN_DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}
 _TYPED_FIELD = {1: "float_data", 2: "int32_data", 3: "int32_data", 6: "int32_data", 7: "int64_data"}
-
-
-def quoted(name: object) -> str:
-    """A name of the file as an error may show it: short, and without control characters."""
-    text = ascii(str(name))
-    return text if len(text) <= 60 else f"{text[:56]}...'"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +94,7 @@ def read_graph(path: Path) -> Graph:
     ToolchainError
         Where the package ``onnx`` is not installed.
     """
-    model = _parse(_read(path))
+    model = _parse(read_bytes(path, MAX_FILE_BYTES))
     opset, graph = _opset(model), model.graph
     if len(graph.node) > MAX_NODES:
         raise NetworkError(f"has {len(graph.node)} nodes, more than {MAX_NODES}; simplify the graph")
@@ -124,21 +119,6 @@ def read_graph(path: Path) -> Graph:
         input_bytes=is_bytes,
         opset=opset,
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():
-            raise NetworkError("is a folder or a device, not a file; give the .onnx file itself")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as e:
-        raise NetworkError(f"cannot be read ({e.strerror}); check the path") from e
-    if len(data) > MAX_FILE_BYTES:
-        raise NetworkError(f"is larger than {MAX_FILE_BYTES >> 20} MiB, more than a network that fits a board needs")
-    if not data:
-        raise NetworkError("is empty; copy or export it again")
-    return data
 
 
 def _parse(data: bytes) -> Any:

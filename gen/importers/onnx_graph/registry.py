@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
-from xnorweave.importers.onnx_graph.model import Node, quoted
-from xnorweave.importers.onnx_graph.signals import Bits, Classes, Pixels, Signal, Sums
+from xnorweave.importers.folding.files import quoted
+from xnorweave.importers.folding.signals import Signal, kind_of
+from xnorweave.importers.onnx_graph.model import Node
 
 __all__ = ["Call", "Value", "call", "handles"]
 
@@ -21,7 +22,6 @@ Value = NDArray | Signal
 
 Handler = Callable[["Call"], Value]
 
-_KINDS: dict[type, str] = {Pixels: "pixels", Bits: "bits", Sums: "sums", Classes: "classes"}
 _QONNX = ("onnx.brevitas", "qonnx.custom_op.general", "finn.custom_op.general")
 
 
@@ -122,7 +122,7 @@ class Call:
 
     def kind(self, index: int) -> str:
         """What an input is, for errors."""
-        return _KINDS[type(self.signal(index))]
+        return kind_of(self.signal(index))
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute of the type that ``default`` has (a tuple for a list), or ``default``."""

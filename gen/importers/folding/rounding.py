@@ -33,6 +33,8 @@ class Rounding:
     ----------
     inputs : tuple of Fraction
         Values that an input of the layer may have.
+    input_error : Fraction
+        How far a framework's value may be off these.
     magnitudes : tuple of Fraction
         Of the weights of each output.
     terms : int
@@ -55,6 +57,7 @@ class Rounding:
     factor: Fraction = Fraction(1)
     bias: tuple[Fraction, ...] = ()
     steps: int = 0
+    input_error: Fraction = Fraction(0)
     inexact: NDArray[np.bool_] = field(init=False)
     """Where sums of the products alone may be off."""
     biased: NDArray[np.bool_] = field(init=False)
@@ -69,9 +72,9 @@ class Rounding:
             # A power of two of which all terms are multiples, with the factor and without.
             unit = lowest_bit(magnitude) * unit_of_inputs * smaller
             reach = self.terms * magnitude * largest * max(Fraction(1), abs(self.factor)) + added
-            if reach > EXACT_FLOAT32 * (min(unit, lowest_bit(added)) if added else unit):
+            if self.input_error or reach > EXACT_FLOAT32 * (min(unit, lowest_bit(added)) if added else unit):
                 # Half of what float32 holds, so that no rounded sum leaves the range.
-                biased[n] = 2 * reach <= EXACT_FLOAT32 * unit
+                biased[n] = not self.input_error and 2 * reach <= EXACT_FLOAT32 * unit
                 inexact[n] = not biased[n]
         object.__setattr__(self, "inexact", inexact)
         object.__setattr__(self, "biased", biased)
@@ -79,6 +82,12 @@ class Rounding:
     def any(self, rows: slice = slice(None)) -> bool:
         """Whether the order of additions matters in any of the channels."""
         return bool((self.inexact | self.biased)[rows].any())
+
+    def reason(self, channel: int) -> str:
+        """Why the order of additions matters in a channel."""
+        if self.input_error:
+            return "its inputs are rounded to float32"
+        return "its bias is added inside the sum" if self.biased[channel] else "scales inside it are no powers of two"
 
     def ends(self, accumulators: NDArray, rows: slice, side: int) -> NDArray[np.float64]:
         """The result for accumulators [channels, n], moved by the largest error down (side -1) or up (1)."""
@@ -93,6 +102,7 @@ class Rounding:
         sums = a * (m * (m + 1) - s * (s - 1) / 2) + (n + 1) * b
         # Products, and a factor before or behind them, are rounded too: at most three times for each term.
         general = _HALF_ULP * np.exp(2 * n * _HALF_ULP) * (sums + 3 * (n * a + b))
+        general += n * _column(self.magnitudes[rows]) * float(abs(self.factor) * self.input_error)
         once = _HALF_ULP * (n * a + b + magnitudes)
         return _MARGIN * np.where(self.inexact[rows, None], general, np.where(self.biased[rows, None], once, 0.0))
 

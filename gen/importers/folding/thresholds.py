@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import UnsupportedError
-from xnorweave.importers.onnx_graph.signals import Bits, Step, Sums, fractions_of
+from xnorweave.importers.folding.signals import Bits, Step, Sums, fractions_of
 from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Threshold
 
 __all__ = ["binarize", "weighted_layer"]
@@ -59,7 +59,9 @@ def binarize(sums: Sums, step: Step) -> Bits:
     for pool in sums.pools:
         layers.append(MaxPool(name=f"pool{_count(layers, MaxPool) + 1}", size=pool.size, stride=pool.stride))
     notes = (*sums.notes, *_notes(layer.name, firing, sums))
-    return Bits(layout=sums.layout, source=sums.source, layers=tuple(layers), notes=notes, values=pair)
+    return Bits(
+        layout=sums.layout, words=sums.words, source=sums.source, layers=tuple(layers), notes=notes, values=pair
+    )
 
 
 def weighted_layer(sums: Sums, weights: NDArray[np.int8]) -> Conv2D | Dense:
@@ -92,12 +94,13 @@ def _fires(sums: Sums, step: Step, pair: NDArray[np.float32]) -> _Firing:
         values = sums.accumulators(rows)
 
         def fires_at(order: int = 0, shift: int = 0, rows: slice = rows, values: NDArray = values) -> NDArray[np.bool_]:
-            return _upper(step, sums.evaluate(values, rows, order=order, shift=shift), rows, pair, values)
+            before = sums.evaluate(values, rows, order=order, shift=shift)
+            return _upper(step, before, rows, pair, values, sums.words.quantizer)
 
         fires = fires_at()
         others = [fires_at(order=n) for n in range(1, orders)]
         if sums.error.any(rows):
-            _check_every_order(values, rows, sums.error.biased, fires, fires_at(shift=-1), fires_at(shift=1))
+            _check_every_order(sums, values, rows, fires, fires_at(shift=-1), fires_at(shift=1))
         falls[rows] = fires[:, 0] & ~fires[:, -1]
         rises[rows] = ~fires[:, 0] & fires[:, -1]
         # Reversing the order of the values is what negating the weights does.
@@ -112,22 +115,27 @@ def _fires(sums: Sums, step: Step, pair: NDArray[np.float32]) -> _Firing:
 
 
 def _check_every_order(
-    sums: NDArray[np.int64], rows: slice, biased: NDArray[np.bool_], fires: NDArray[np.bool_], *ends: NDArray[np.bool_]
+    sums: Sums, values: NDArray[np.int64], rows: slice, fires: NDArray[np.bool_], *ends: NDArray[np.bool_]
 ) -> None:
     """Refuse sums that fire or not by the order of additions."""
     unsure = np.any([end != fires for end in ends], axis=0)
     if unsure.any():
         row, at = (int(n[0]) for n in np.nonzero(unsure))
         channel = rows.start + row
-        why = "its bias is added inside the sum" if biased[channel] else "scales inside the sum are no powers of two"
         raise UnsupportedError(
-            f"channel {channel} can sum to {sums[row, at]}, where float32 falls on either side of the threshold by the "
-            f"order of additions, since {why}; multiply and add behind the layer instead, or in its batch norm"
+            f"channel {channel} can sum to {values[row, at]}, where float32 falls on either side of the threshold by "
+            f"the order of additions, since {sums.error.reason(channel)}; multiply and add behind the layer instead, or "
+            "in its batch norm"
         )
 
 
 def _upper(
-    step: Step, before: NDArray[np.float32], rows: slice, pair: NDArray[np.float32], sums: NDArray[np.int64]
+    step: Step,
+    before: NDArray[np.float32],
+    rows: slice,
+    pair: NDArray[np.float32],
+    sums: NDArray[np.int64],
+    quantizer: str,
 ) -> NDArray[np.bool_]:
     """Where the quantizer gives its upper value; everywhere else it has to give the lower one."""
     after = step.apply(before, rows)
@@ -138,13 +146,13 @@ def _upper(
         low, high = pair[rows][channel]
         raise UnsupportedError(
             f"gives {after[channel, at]:g} where channel {rows.start + channel} sums to {sums[channel, at]}, besides "
-            f"{low:g} and {high:g}; use BipolarQuant, which gives +1 for 0, or another quantizer of two values"
+            f"{low:g} and {high:g}; use {quantizer}, which gives +1 for 0, or another quantizer of two values"
         )
     return upper
 
 
 def _exact(sums: Sums, step: Step, rows: slice, values: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """Where ``scale * sum + offset`` reaches the quantizer's level in exact arithmetic, for every sum."""
+    """Where ``scale * sum + offset`` reaches the quantizer's level (or exceeds it) in fractions, for every sum."""
     if step.rule.level is None or any(c.shape[1] != 1 for c in step.constants):
         return None
     fires = np.zeros(values.shape, bool)
@@ -152,7 +160,10 @@ def _exact(sums: Sums, step: Step, rows: slice, values: NDArray[np.int64]) -> ND
         level = step.rule.level(*(fractions_of(c[channel])[0] for c in step.constants))
         scale, distance = sums.scale[channel], level - sums.offset[channel]
         if scale == 0:
-            fires[row] = distance <= 0
+            fires[row] = distance < 0 if step.rule.strict else distance <= 0
+        elif step.rule.strict:
+            bound = _within_int64(distance // scale if scale > 0 else -((-distance) // scale))
+            fires[row] = values[row] > bound if scale > 0 else values[row] < bound
         else:
             bound = _within_int64(-((-distance) // scale) if scale > 0 else distance // scale)
             fires[row] = values[row] >= bound if scale > 0 else values[row] <= bound
@@ -179,6 +190,6 @@ def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
     if unsure := int(firing.not_in_all_orders.sum()):
         notes.append(
             f"{name}: {unsure} of {channels} channels are so close to a sum that float32 gives another answer in "
-            "another order of rounding; taken as the ONNX document has it"
+            f"another order of rounding; taken as {sums.words.source} has it"
         )
     return notes

@@ -1,4 +1,4 @@
-"""What a tensor between two nodes can be: pixels, bits, sums or classes.
+"""What a tensor between two steps of a network can be: pixels, bits, sums or classes.
 
 Each is a finite set of values per channel, so an operation is known by what it does to each of them.
 """
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError
-from xnorweave.importers.onnx_graph.layout import Layout
-from xnorweave.importers.onnx_graph.rounding import Rounding
-from xnorweave.importers.onnx_graph.rules import Rule
+from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.rounding import Rounding
+from xnorweave.importers.folding.rules import Rule
 from xnorweave.network import InputSpec, Layer, MaxPool, Padding
 
-__all__ = ["Bits", "Classes", "Pixels", "Signal", "Step", "Sums", "fractions_of"]
+__all__ = ["Bits", "Classes", "Pixels", "Signal", "Step", "Sums", "Words", "fractions_of", "kind_of"]
 
 CHUNK_VALUES = 1 << 22
 
@@ -43,7 +43,7 @@ class Step:
         rows : slice
             Channels that ``values`` holds.
         order : int
-            0 as the ONNX document says; above, another order of rounding where the operation has one.
+            0 as the framework has it; above, another order of rounding where the operation has one.
 
         Raises
         ------
@@ -59,11 +59,38 @@ class Step:
         return result
 
 
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What the tool that wrote a network calls the things that an error advises.
+
+    Parameters
+    ----------
+    source : str
+        Whose float32 decides.
+    quantizer : str
+        What gives -1 and +1, and +1 for 0.
+    weights, inputs : str
+        What makes weights of one magnitude, and input values of one step.
+    dense : str
+        What gives the sums of classes.
+    ending : str
+        What gives the class.
+    """
+
+    source: str
+    quantizer: str
+    weights: str
+    inputs: str
+    dense: str
+    ending: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Signal:
     """What all kinds have: a layout, the frames and layers behind which it stands, and remarks for the history."""
 
     layout: Layout
+    words: Words
     source: InputSpec | None = None
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
@@ -71,9 +98,18 @@ class _Signal:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pixels(_Signal):
-    """A function of the input pixel: ``values`` float32 [channels, 256]."""
+    """A function of the input pixel.
+
+    Parameters
+    ----------
+    values : float32 array [channels, 256]
+        As the framework computes them.
+    ideal : tuple of 256 Fraction, optional
+        The values before they were rounded, where sums are taken of these if ``values`` have no common step.
+    """
 
     values: NDArray[np.float32]
+    ideal: tuple[Fraction, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,3 +217,8 @@ class Sums(_Signal):
 
 
 Signal = Pixels | Bits | Sums | Classes
+
+
+def kind_of(signal: Signal) -> str:
+    """What a signal is, for errors."""
+    return {Pixels: "pixels", Bits: "bits", Sums: "sums", Classes: "classes"}[type(signal)]

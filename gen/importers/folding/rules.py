@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,14 @@ from xnorweave.errors import UnsupportedError
 __all__ = [
     "ADD",
     "BIPOLAR",
+    "BIPOLAR_ABOVE",
     "DIVIDE",
+    "HEAVISIDE",
     "MULTIPLY",
     "NEGATE",
     "SIGN",
     "SUBTRACT",
+    "Formula",
     "Rule",
     "batch_norm",
     "levels",
@@ -30,6 +34,7 @@ __all__ = [
 
 Apply = Callable[..., NDArray]
 Exact = Callable[..., tuple[Fraction, Fraction]]
+Formula = Literal["divided", "factored", "shifted"]
 SQRT_BITS = 256
 
 
@@ -47,6 +52,8 @@ class Rule:
         ``exact(scale, offset, *constants)`` in fractions: scale and offset behind the operation.
     level : callable, optional
         Of a quantizer with two values: ``level(*constants)`` is what ``x`` has to reach for the upper one.
+    strict : bool
+        Whether ``x`` has to exceed the level instead.
     quantizes : bool
         Whether few values come out of many.
     """
@@ -55,6 +62,7 @@ class Rule:
     orders: tuple[Apply, ...] = ()
     exact: Exact | None = None
     level: Callable[..., Fraction] | None = None
+    strict: bool = False
     quantizes: bool = False
 
 
@@ -66,12 +74,28 @@ NEGATE = Rule(apply=lambda x: -x, exact=lambda s, o: (-s, -o))
 SIGN = Rule(apply=np.sign, level=lambda: Fraction(0), quantizes=True)
 BIPOLAR = Rule(apply=lambda x, scale: np.where(x >= 0, scale, -scale), level=lambda scale: Fraction(0), quantizes=True)
 
+BIPOLAR_ABOVE = Rule(
+    apply=lambda x, scale: np.where(x > 0, scale, -scale), level=lambda scale: Fraction(0), strict=True, quantizes=True
+)
+HEAVISIDE = Rule(
+    apply=lambda x: np.where(x > 0, np.float32(1), np.float32(0)),
+    level=lambda: Fraction(0),
+    strict=True,
+    quantizes=True,
+)
 
-def batch_norm(epsilon: float) -> Rule:
+
+def batch_norm(epsilon: float, formula: Formula = "divided") -> Rule:
     """Batch norm in inference; constants: scale, bias, mean, variance.
 
-    ``apply`` is the formula of the ONNX document, from left to right; ``orders`` are those of ONNX's reference
-    evaluator and of onnxruntime, which folds the norm into one multiplication and one addition.
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance.
+    formula : {"divided", "factored", "shifted"}
+        What counts. ``divided`` is the formula of the ONNX document, from left to right. ``factored`` makes one factor
+        and one offset of the constants first, as PyTorch does, and TensorFlow on vectors. ``shifted`` subtracts the
+        mean and multiplies by that factor, as TensorFlow's fused kernel does on maps. The others become ``orders``.
     """
     eps = np.float32(epsilon)
 
@@ -91,7 +115,18 @@ def batch_norm(epsilon: float) -> Rule:
         factor = scale / _sqrt(variance + Fraction(float(eps)))
         return s * factor, (o - mean) * factor + bias
 
-    return Rule(apply=documented, orders=(reference, folded), exact=exact)
+    if formula == "divided":
+        return Rule(apply=documented, orders=(reference, folded), exact=exact)
+
+    def factored(x: NDArray, scale: NDArray, bias: NDArray, mean: NDArray, variance: NDArray) -> NDArray:
+        factor = np.float32(1) / np.sqrt(variance + eps) * scale
+        return x * factor + (bias - mean * factor)
+
+    def shifted(x: NDArray, scale: NDArray, bias: NDArray, mean: NDArray, variance: NDArray) -> NDArray:
+        return (x - mean) * (np.float32(1) / np.sqrt(variance + eps) * scale) + bias
+
+    first, second = (factored, shifted) if formula == "factored" else (shifted, factored)
+    return Rule(apply=first, orders=(second, documented), exact=exact)
 
 
 def _sqrt(value: Fraction) -> Fraction:

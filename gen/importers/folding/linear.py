@@ -1,0 +1,246 @@
+"""Dense layers and convolutions: real weights become -1 and +1 times a scale, activations integers."""
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorweave.errors import NetworkError, UnsupportedError
+from xnorweave.importers.folding import rules
+from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
+from xnorweave.importers.folding.signals import Bits, Pixels, Signal, Step, Sums, fractions_of
+from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
+
+__all__ = ["conv_sums", "dense_sums", "integer_table", "plus", "times", "within_sum"]
+
+MAX_WEIGHTS = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Values:
+    """A layer's input as integers: value = ``scale * sign[channel] * integer + offset``, but for ``rounding``."""
+
+    integers: tuple[int, ...]
+    scale: Fraction
+    offset: Fraction
+    signs: NDArray[np.int8]
+    rounding: Fraction = Fraction(0)
+
+
+def dense_sums(signal: Signal, weights: NDArray[np.float32]) -> Sums:
+    """The sums of weights [out, in], whose inputs are in the tensor's own order.
+
+    Raises
+    ------
+    NetworkError, UnsupportedError
+        Where the tensor is no vector of that many inputs, or no integer sums come of it.
+    """
+    if weights.ndim != 2 or len(signal.layout.shape) != 2:
+        raise UnsupportedError(
+            f"multiplies {list(signal.layout.shape)} by weights of rank {weights.ndim}; flatten to rank 2 before it"
+        )
+    outputs, features = weights.shape
+    if features != signal.layout.order.size or not outputs:
+        raise NetworkError(f"its weights take {features} inputs, but the tensor has {signal.layout.order.size}")
+    ordered = np.empty_like(weights)
+    ordered[:, signal.layout.order.ravel()] = weights
+    return _sums(signal, ordered, Layout.plain(signal.layout.batch, (outputs, 1, 1), (outputs,)))
+
+
+def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padding: Padding) -> Sums:
+    """The sums of weights [out, in, ky, kx] over a map with channels first.
+
+    Raises
+    ------
+    NetworkError, UnsupportedError
+        Where the tensor is no such map, or no integer sums come of it.
+    """
+    if not signal.layout.is_map:
+        raise UnsupportedError(
+            f"its input {list(signal.layout.shape)} is not the map {list(signal.layout.map)} (channels first) of the "
+            "layer before; remove the Reshape or Transpose between"
+        )
+    # Made only for its checks and its shape, before any large array.
+    probe = Conv2D(name="conv", weights=np.ones(weights.shape, np.int8), stride=stride, padding=padding)
+    layout = Layout.plain(signal.layout.batch, probe.output_shape(signal.layout.map))
+    return _sums(signal, weights, layout, stride=stride, padding=padding)
+
+
+def plus(sums: Sums, constant: NDArray[np.float32]) -> Sums:
+    """The sums and a constant that broadcasts to them."""
+    return _constant_step(sums, rules.ADD, constant)
+
+
+def times(sums: Sums, constant: NDArray[np.float32]) -> Sums:
+    """The sums times a constant that broadcasts to them."""
+    return _constant_step(sums, rules.MULTIPLY, constant)
+
+
+def within_sum(sums: Sums, factor: np.float32, bias: NDArray[np.float32] | None) -> Sums:
+    """Sums of a layer times a factor, plus a bias: behind the sum, or, where frameworks like, within it."""
+    added: tuple[Fraction, ...] = ()
+    if factor != 1:
+        sums = times(sums, np.array(factor))
+    if bias is not None:
+        added = fractions_of(sums.layout.per_channel(bias))
+        sums = plus(sums, bias)
+    changes = {"factor": Fraction(float(factor)), "bias": added, "steps": len(sums.steps)}
+    return replace(sums, error=replace(sums.error, scale=sums.scale, offset=sums.offset, **changes))
+
+
+def _constant_step(sums: Sums, rule: rules.Rule, constant: NDArray[np.float32]) -> Sums:
+    return sums.then(Step(rule=rule, constants=(sums.layout.per_channel(constant)[:, None],)))
+
+
+def _sums(
+    signal: Signal,
+    weights: NDArray[np.float32],
+    layout: Layout,
+    *,
+    stride: int = 1,
+    padding: Padding = (0, 0, 0, 0),
+) -> Sums:
+    """The sums of real weights, in our order, over a layer's input."""
+    _check_budget(signal, weights)
+    values, source = _values(signal), _source(signal)
+    if any(padding) and values.offset:
+        raise UnsupportedError(
+            "pads with zeros, which are neither of its input's two values; give the quantizer -1, +1"
+        )
+    magnitudes = _magnitudes(weights, signal.words.weights)
+    signs = np.where(weights > 0, np.int8(1), np.int8(-1))
+    totals = signs.reshape(len(signs), -1).sum(1, dtype=np.int64)
+    per_input = np.repeat(values.signs, signal.layout.order.size // len(values.signs))
+    signs *= values.signs[:, None, None] if signs.ndim == 4 else per_input
+    low, step, count = _reach(signs, (*values.integers, 0) if any(padding) else values.integers)
+    scale = tuple(m * values.scale for m in magnitudes)
+    offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
+    return Sums(
+        layout=layout,
+        words=signal.words,
+        source=source,
+        layers=signal.layers,
+        notes=signal.notes,
+        weights=signs,
+        stride=stride,
+        padding=padding,
+        low=low,
+        step=step,
+        count=count,
+        first_scale=scale,
+        first_offset=offset,
+        error=Rounding(
+            inputs=tuple(values.scale * v + values.offset for v in values.integers),
+            input_error=values.rounding,
+            magnitudes=magnitudes,
+            terms=signs[0].size,
+            scale=scale,
+            offset=offset,
+        ),
+        scale=scale,
+        offset=offset,
+    )
+
+
+def _reach(signs: NDArray[np.int8], integers: tuple[int, ...]) -> tuple[NDArray[np.int64], int, int]:
+    """Lowest accumulator value of each output, the distance of values and their number."""
+    low, high, fan_in = min(integers), max(integers), signs[0].size
+    if fan_in * max(-low, high) >= EXACT_FLOAT32:
+        raise UnsupportedError(f"its sums reach {fan_in * max(-low, high)}, beyond what float32 counts exactly (2^24)")
+    step = math.gcd(*(v - low for v in integers))
+    flat = signs.reshape(len(signs), -1)
+    lowest = (flat > 0).sum(1) * low - (flat < 0).sum(1) * high
+    return lowest, step, fan_in * (high - low) // step + 1
+
+
+def _source(signal: Signal) -> InputSpec | None:
+    """The network's input, where the signal is that; else the one it comes from."""
+    if not isinstance(signal, Pixels):
+        return signal.source
+    table = np.array(integer_table(signal)[0])
+    return InputSpec(
+        kind="pixels", shape=signal.layout.map, table=None if np.array_equal(table, np.arange(256)) else table
+    )
+
+
+def _check_budget(signal: Signal, weights: NDArray) -> None:
+    total = sum(x.weights.size for x in signal.layers if isinstance(x, (Conv2D, Dense))) + weights.size
+    if total > MAX_WEIGHTS or len(weights) > MAX_CHANNELS or len(signal.layers) >= MAX_LAYERS:
+        raise NetworkError(
+            f"layer {len(signal.layers) + 1} with {len(weights)} outputs, {total} weights so far: more than "
+            f"{MAX_LAYERS} layers, {MAX_CHANNELS} outputs or {MAX_WEIGHTS} weights; make the network smaller"
+        )
+
+
+def _magnitudes(weights: NDArray[np.float32], remedy: str) -> tuple[Fraction, ...]:
+    """The one magnitude that all weights of an output have."""
+    flat = np.abs(weights.reshape(len(weights), -1))
+    bad = (flat != flat[:, :1]).any(1) | (flat[:, 0] == 0)
+    if bad.any():
+        output = int(bad.argmax())
+        found = ", ".join(f"{v:g}" for v in np.unique(flat[output])[:3])
+        raise UnsupportedError(
+            f"weights of output {output} have the magnitudes {found}, not one above 0; binarize them with {remedy}"
+        )
+    return fractions_of(flat[:, 0])
+
+
+def _values(signal: Signal) -> _Values:
+    match signal:
+        case Pixels():
+            integers, scale = integer_table(signal)
+            return _Values(
+                integers=tuple(sorted(set(integers))),
+                scale=scale,
+                offset=Fraction(0),
+                signs=np.ones(signal.layout.map[0], np.int8),
+                rounding=max(abs(v - scale * n) for v, n in zip(fractions_of(signal.values[0]), integers, strict=True)),
+            )
+        case Bits():
+            return _bit_values(signal)
+        case Sums():
+            raise UnsupportedError(f"takes sums; quantize them to -1 and +1 before, with {signal.words.quantizer}")
+        case _:
+            raise UnsupportedError(f"takes class indices; remove what follows {signal.words.ending}")
+
+
+def _bit_values(signal: Bits) -> _Values:
+    pairs = [fractions_of(pair) for pair in signal.values]
+    halves = [(high - low) / 2 for low, high in pairs]
+    middles = {(high + low) / 2 for low, high in pairs}
+    if len({abs(h) for h in halves}) != 1 or len(middles) != 1 or not halves[0]:
+        raise UnsupportedError(
+            "its input's channels have different scales or offsets, which no integer sum holds; give the quantizer "
+            "before it one scale for all channels"
+        )
+    signs = np.array([1 if h > 0 else -1 for h in halves], np.int8)
+    return _Values(integers=(-1, 1), scale=abs(halves[0]), offset=middles.pop(), signs=signs)
+
+
+def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction]:
+    """An integer for each pixel, and what one of it is worth: exactly, or before rounding where there is such a value.
+
+    Raises
+    ------
+    UnsupportedError
+        Where channels differ, or the values are no multiples of one step.
+    """
+    if np.any(signal.values != signal.values[:1]):
+        raise UnsupportedError(
+            "the input's channels are scaled differently; only one rule for all channels is supported"
+        )
+    for values in (fractions_of(signal.values[0]), signal.ideal):
+        if values is None:
+            continue
+        denominator = math.lcm(*(v.denominator for v in values))
+        numerators = [v.numerator * (denominator // v.denominator) for v in values]
+        unit = math.gcd(*numerators) or 1
+        integers = tuple(n // unit for n in numerators)
+        if max(map(abs, integers)) <= 32767:
+            return integers, Fraction(unit, denominator)
+    raise UnsupportedError(
+        f"the input's values are no multiples of one step within 16 bits; quantize the input with {signal.words.inputs}"
+    )

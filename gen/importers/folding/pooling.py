@@ -1,0 +1,116 @@
+"""Max pooling, the choice of a class, and what a network has to end with."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from xnorweave.errors import NetworkError, UnsupportedError
+from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.signals import Bits, Classes, Signal, Sums, kind_of
+from xnorweave.importers.folding.thresholds import weighted_layer
+from xnorweave.network import ArgMax, Layer, MaxPool
+
+__all__ = ["classified", "finished", "pooled"]
+
+
+def pooled(signal: Signal, *, size: int, stride: int) -> Signal:
+    """A map with channels first behind a max pooling of ``size`` x ``size``, without padding.
+
+    Raises
+    ------
+    NetworkError, UnsupportedError
+        Where the window does not fit, or neither bits nor sums are pooled.
+    """
+    if not signal.layout.is_map:
+        raise UnsupportedError("pools a tensor that is no map with channels first; remove the Reshape or Transpose")
+    count = sum(isinstance(layer, MaxPool) for layer in signal.layers)
+    pool = MaxPool(name=f"pool{count + 1}", size=size, stride=stride)
+    layout = Layout.plain(signal.layout.batch, pool.output_shape(signal.layout.map))
+    match signal:
+        case Bits():
+            if np.any(signal.values[:, 0] > signal.values[:, 1]):
+                raise UnsupportedError("pools bits of negative scale; put the pooling before what negates them")
+            return replace(signal, layout=layout, layers=(*signal.layers, pool))
+        case Sums():
+            return replace(signal, layout=layout, pools=(*signal.pools, pool), rising=_rising(signal))
+        case _:
+            kind = kind_of(signal)
+            raise UnsupportedError(f"pools {kind}; only binary activations, or sums before them, can be pooled")
+
+
+def _rising(sums: Sums) -> np.ndarray:
+    ends = np.stack([sums.low, sums.high], 1)
+    values = sums.evaluate(ends, slice(0, len(ends)))
+    rising = np.sign(values[:, 1].astype(np.float64) - values[:, 0]).astype(np.int64)
+    if sums.rising is not None and np.any(rising * sums.rising < 0):
+        channel = int((rising * sums.rising).argmin())
+        raise UnsupportedError(f"channel {channel} falls between two max poolings; pool the quantized values instead")
+    return rising
+
+
+def classified(signal: Signal) -> Classes:
+    """Class of the largest score, the lowest of equals; scores may be sums with one rising rule for all classes.
+
+    Raises
+    ------
+    UnsupportedError
+        Where the largest score could be that of another class than the largest sum.
+    """
+    if not isinstance(signal, Sums) or signal.weights.ndim != 2 or len(signal.layout.shape) != 2 or signal.pools:
+        raise UnsupportedError(f"chooses a class; only from the sums [batch, classes] of {signal.words.dense}")
+    _check_one_rule(signal)
+    if signal.error.any():
+        raise UnsupportedError(
+            "chooses a class from float32 sums that depend on the order of additions, so equal sums may come out "
+            "unequal; multiply by scales that are no powers of two behind the last layer, the same for all classes"
+        )
+    falls = signal.scale[0] < 0
+    sums = np.arange(int(signal.low.min()), int(signal.high.max()) + 1)[None]
+    first = signal.evaluate(sums, slice(0, 1))[0]
+    rises = np.diff(first)
+    if not ((rises < 0) if falls else (rises > 0)).all():
+        raise UnsupportedError("float32 gives different sums the same score; scale or shift the scores less")
+    for row in range(1, len(signal.weights)):
+        if not np.array_equal(signal.evaluate(sums, slice(row, row + 1))[0], first):
+            raise UnsupportedError(
+                f"float32 gives classes 0 and {row} different scores for the same sum; scale and shift all alike"
+            )
+    layer = weighted_layer(signal, -signal.weights if falls else signal.weights)
+    layers: tuple[Layer, ...] = (*signal.layers, layer, ArgMax(name="classify"))
+    layout = Layout.plain(signal.layout.batch, (1, 1, 1), (1,))
+    return Classes(layout=layout, words=signal.words, source=signal.source, layers=layers, notes=signal.notes)
+
+
+def _check_one_rule(sums: Sums) -> None:
+    for what, values in (("scale", sums.scale), ("offset", sums.offset)):
+        if len(set(values)) != 1:
+            other = next(n for n, v in enumerate(values) if v != values[0])
+            raise UnsupportedError(
+                f"scores of classes 0 and {other} have {what}s {float(values[0]):g} and {float(values[other]):g}, so "
+                "the largest score is not the largest sum; train the last layer without bias, with one scale"
+            )
+    if not sums.scale[0]:
+        raise UnsupportedError("scores have the scale 0, so all classes are equal; check the constants")
+
+
+def finished(signal: Signal) -> Signal:
+    """What a network gives, with all its layers: classes, or bits; the scores of classes become classes.
+
+    Raises
+    ------
+    NetworkError, UnsupportedError
+        Where it is none of these.
+    """
+    match signal:
+        case Classes():
+            return signal
+        case Sums():
+            note = "the class is that of the largest of the graph's scores, the lowest of equals"
+            classes = classified(signal)
+            return replace(classes, notes=(*classes.notes, note))
+        case Bits() if signal.layout.is_plain and not np.any(signal.values[:, 0] >= signal.values[:, 1]):
+            return signal
+        case Bits():
+            raise UnsupportedError("gives bits that are moved or negated; end the graph with the quantizer")
+        case _:
+            raise NetworkError("gives pixels; there is no layer with weights")
