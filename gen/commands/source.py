@@ -9,7 +9,7 @@ from typing import Any
 from xnorweave.build_folder import REPORT_FORMAT
 from xnorweave.errors import DataError, NetworkError
 from xnorweave.images import ImageSet, load_images, shipped
-from xnorweave.importers import PixelRule, load_any
+from xnorweave.importers import load_any
 from xnorweave.network import Network
 
 __all__ = ["Report", "Source", "find_images", "find_network", "head", "shipped_networks"]
@@ -43,22 +43,20 @@ def shipped_networks() -> list[str]:
     return sorted(name for name in names if not name.endswith(_IMAGES_SUFFIX))
 
 
-def find_network(text: str, *, pixels: PixelRule = "auto") -> Source:
+def find_network(text: str) -> Source:
     """Read the network that ``text`` names: the word of a shipped one, or a file that can be imported.
 
     Parameters
     ----------
     text : str
         The word or the path.
-    pixels : {"auto", "unit", "raw"}
-        What the float input of an ONNX graph is for a pixel.
 
     Raises
     ------
     NetworkError
         Where there is no such network, or its file is not valid.
     UnsupportedError
-        Where the file is an ONNX graph that no network of ours equals.
+        Where the file is one that no network of ours equals.
     """
     if _WORD.match(text) and text in shipped_networks():
         images = shipped(f"{text}{_IMAGES_SUFFIX}.npz")
@@ -67,7 +65,7 @@ def find_network(text: str, *, pixels: PixelRule = "auto") -> Source:
     if not os.path.exists(path):  # noqa: PTH110 -- Path.exists() raises on a name that is too long
         words = ", ".join(shipped_networks()) or "none"
         raise NetworkError(f"{text}: no such file, nor the word of a shipped network ({words}); check the path")
-    return Source(network=load_any(path, pixels=pixels))
+    return Source(network=load_any(path))
 
 
 def find_images(source: Source, data: Path | None, limit: int | None = None) -> ImageSet:

@@ -107,7 +107,9 @@ def finished(signal: Signal) -> Signal:
         case Sums():
             note = "the class is that of the largest of the graph's scores, the lowest of equals"
             classes = classified(signal)
-            return replace(classes, notes=(*classes.notes, note))
+            # A falling score is that of negated sums.
+            scores = abs(signal.scale[0]), signal.offset[0]
+            return replace(classes, notes=(*classes.notes, note), scores=scores)
         case Bits() if signal.layout.is_plain and not np.any(signal.values[:, 0] >= signal.values[:, 1]):
             return signal
         case Bits():

@@ -121,7 +121,15 @@ class Bits(_Signal):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Classes(_Signal):
-    """Index of the largest score."""
+    """Index of the largest score.
+
+    Parameters
+    ----------
+    scores : tuple of two Fraction, optional
+        Where the network gives the scores themselves: scale and offset from our sums to these.
+    """
+
+    scores: tuple[Fraction, Fraction] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

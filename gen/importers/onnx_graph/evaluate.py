@@ -8,7 +8,7 @@ from xnorweave.errors import NetworkError, UnsupportedError, XnorweaveError
 from xnorweave.importers.folding.files import quoted
 from xnorweave.importers.folding.image import PixelRule, image_layout, in_words, pixels_of
 from xnorweave.importers.folding.pooling import finished
-from xnorweave.importers.folding.signals import Signal, Words
+from xnorweave.importers.folding.signals import Pixels, Signal, Words
 
 # The modules that register handlers.
 from xnorweave.importers.onnx_graph import constants, elementwise, linear, pooling
@@ -31,8 +31,8 @@ _BYTE_MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Ident
 _MOVES = _BYTE_MOVES | {"Cast", "Dropout"}
 
 
-def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
-    """What the graph gives for an image, with all its layers.
+def evaluate(graph: Graph, pixels: PixelRule) -> tuple[Pixels, Signal]:
+    """The graph's input, and what the graph gives for it, with all its layers.
 
     Raises
     ------
@@ -46,13 +46,14 @@ def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
     # What does not depend on the image first: the pixel rule reads constants, however they are written.
     of_constants, of_the_image = _divided(graph)
     computed = _compute(graph, of_constants, values)
-    values[graph.input_name] = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
+    image = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
+    values[graph.input_name] = image
     _compute(graph, of_the_image, values, computed)
     try:
         output = _value(values, graph.output_name)
         if isinstance(output, np.ndarray):
             raise NetworkError("does not depend on the image")
-        return finished(output)
+        return image, finished(output)
     except XnorweaveError as e:
         raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
 
@@ -114,7 +115,7 @@ def _owned(value: Value) -> int:
     return value.size if isinstance(value, np.ndarray) and value.base is None else 0
 
 
-def _input(graph: Graph, rule: PixelRule) -> Signal:
+def _input(graph: Graph, rule: PixelRule) -> Pixels:
     batch, *sizes = graph.input_shape
     try:
         layout = image_layout(batch, sizes)
