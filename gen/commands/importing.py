@@ -55,22 +55,30 @@ def import_(text: str, output: Path, options: ImportOptions) -> Report:
         save_network(network, output)
         return head(network) | {"written": str(output)}
     imported = read_onnx(path, options.pixels)
+    images = _images(imported, options)
     try:
-        check = _check(imported, options)
+        check = _check(imported, images)
     except XnorweaveError as e:
-        raise e if str(e).startswith(f"{options.data}: ") else type(e)(f"{path}: {e}") from e
+        raise type(e)(f"{path}: {e}") from e
+    if options.images and "package" in check:
+        check["seed"] = options.seed
     save_network(imported.network, output)
     return head(imported.network) | {"check": check, "written": str(output)}
 
 
-def _check(imported: OnnxImport, options: ImportOptions) -> dict[str, Any]:
-    """Part ``check`` of the report."""
+def _images(imported: OnnxImport, options: ImportOptions) -> dict[str, NDArray[np.uint8]]:
+    """Frames to check with, by what an error calls one of them."""
     sets: dict[str, NDArray[np.uint8]] = {}
     if options.images:
         shape = (options.images, *imported.network.input.shape)
         sets["random image"] = np.random.default_rng(options.seed).integers(0, 256, shape, dtype=np.uint8)
     if options.data is not None:
         sets[f"image of {options.data.name}"] = load_images(options.data, imported.network).frames
+    return sets
+
+
+def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str, Any]:
+    """Part ``check`` of the report."""
     if not sets:
         return {"left_out": "no images asked for"}
     package = package_for(imported.graph)
@@ -96,7 +104,6 @@ def _check(imported: OnnxImport, options: ImportOptions) -> dict[str, Any]:
         "images": sum(map(len, sets.values())),
         "mismatches": 0,
         "compared": sorted(compared),
-        "seed": options.seed,
     }
 
 
