@@ -20,6 +20,8 @@ from xnorweave.sim import golden
 
 __all__ = ["import_"]
 
+MAX_BATCH_VALUES = 1 << 24
+
 
 def import_(text: str, output: Path, options: ImportOptions) -> Report:
     """Read a network, check it where it is an ONNX graph, and write it as a file of ours.
@@ -81,6 +83,9 @@ def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str
     """Part ``check`` of the report."""
     if not sets:
         return {"left_out": "no images asked for"}
+    batch, features = imported.image.layout.batch, imported.image.layout.order.size
+    if batch * features > MAX_BATCH_VALUES:
+        return {"left_out": f"a batch of {batch} images is too large to evaluate here; export with a batch of 1"}
     package = package_for(imported.graph)
     indices = isinstance(imported.answer, Classes) and imported.answer.scores is None
     run = evaluator(imported.graph, indices=indices)

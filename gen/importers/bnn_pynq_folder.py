@@ -258,15 +258,13 @@ def _natural(layer: _Layer, fold: _Fold, number: int) -> tuple[NDArray[np.uint8]
 
 def _rows_in_use(bits: NDArray[np.uint8], classes: int) -> int:
     """Rows of the last layer that are no padding."""
-    mixed = np.flatnonzero(~bits.all(1))
-    if not classes:
-        return int(mixed[-1]) + 1 if mixed.size else len(bits)
-    if classes > len(bits) or (mixed.size and mixed[-1] >= classes):
+    mixed = int(max(np.flatnonzero(~bits.all(1)), default=-1)) + 1
+    if classes and not mixed <= classes <= len(bits):
         raise NetworkError(
-            f"{LABELS} has {classes} labels, but the last layer {len(bits)} rows, of which {int(mixed[-1]) + 1} are no "
-            "padding; mend or remove that file"
+            f"{LABELS} has {classes} labels, but the last layer {len(bits)} rows, of which {mixed} are no padding; "
+            "mend or remove that file"
         )
-    return classes
+    return classes or mixed or len(bits)
 
 
 def _weights(bits: NDArray[np.uint8], kernel: int) -> NDArray[np.int8]:

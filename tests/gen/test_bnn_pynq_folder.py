@@ -202,6 +202,8 @@ REFUSED = {
     "a file twice": (lambda f: f | {"00-0-weights.bin": f["0-0-weights.bin"]}, NetworkError, r"are of one PE; remove one"),
     "more labels than rows": (lambda f: f | {"classes.txt": b"a\n" * 5}, NetworkError, r"classes\.txt has 5 labels, but the last layer 4 rows"),
     "fewer labels than rows": (lambda f: f | {"classes.txt": b"a\n" * 3}, NetworkError, r"of which 4 are no padding; mend or remove"),
+    "more labels than rows that are all 1": (lambda f: f | {"classes.txt": b"a\n" * 5} | {f"1-{p}-weights.bin": b"\xff\xff" + bytes(6) for p in range(4)},
+        NetworkError, r"classes\.txt has 5 labels, but the last layer 4 rows, of which 0 are no padding"),
     "labels that are no text": (lambda f: f | {"classes.txt": b"\xff\xfe"}, NetworkError, r"classes\.txt is no UTF-8 text"),
     "labels that do not print": (lambda f: f | {"classes.txt": b"a\x1b[31m\nb\nc\nd"}, NetworkError, r"no list of short printable labels"),
     "a long label": (lambda f: f | {"classes.txt": b"a" * 401}, NetworkError, r"no list of short printable labels"),

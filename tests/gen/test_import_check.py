@@ -123,6 +123,11 @@ def test_no_images_is_no_check(tmp_path, rng):
     assert imported(plain(rng, 1, 20), tmp_path, images=0)["check"] == {"left_out": "no images asked for"}
 
 
+def test_a_giant_batch_is_not_evaluated(tmp_path, rng):
+    said = imported(plain(rng, 1 << 40, 20), tmp_path)["check"]["left_out"]
+    assert said == "a batch of 1099511627776 images is too large to evaluate here; export with a batch of 1"
+
+
 def test_a_framework_that_fails_is_an_error_with_a_way_out(tmp_path, rng, monkeypatch):
     pytest.importorskip("onnxruntime")
 

@@ -70,6 +70,15 @@ REFUSED = {
     "a variance of 0": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 1))).add(
             "BatchNormalization", [1.0], [0.0], [0.0], [0.0], epsilon=0.0), r"channel 0 has variance \+ epsilon <= 0"),
+    "an infinite factor": (
+        lambda: bits("n", 4).weights("Gemm", np.ones((4, 1)), alpha=float("inf")), r"attribute alpha='inf' is no float"),
+    "an infinite epsilon": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 1))).add(
+            "BatchNormalization", [1.0], [0.0], [0.0], [1.0], epsilon=float("inf")), r"attribute epsilon='inf' is no float"),
+    "a bias beyond float32": (
+        lambda: bits("n", 4).weights("Gemm", np.ones((4, 1)), [3e38], beta=3e38), r"Gemm 'n4': gives a value that is not finite"),
+    "a bias as large as float32": (
+        lambda: bits("n", 4).weights("Gemm", np.ones((4, 1)), [3.4e38], scale=1e38).add("BipolarQuant", 1.0), r"sums that float32 does not hold"),
     "division by 0": (lambda: bits("n", 4).add("Div", 0.0), r"divides by 0"),
     "an overflow": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 1))).add("Mul", 3e38).add("BipolarQuant", 1.0),
