@@ -84,10 +84,11 @@ class Rounding:
         return bool((self.inexact | self.biased)[rows].any())
 
     def reason(self, channel: int) -> str:
-        """Why the order of additions matters in a channel."""
+        """Why the order of additions matters in a channel, and what to do about it."""
         if self.input_error:
-            return "its inputs are rounded to float32"
-        return "its bias is added inside the sum" if self.biased[channel] else "scales inside it are no powers of two"
+            return "its inputs are rounded to float32; give it whole pixels, and scale behind the layer"
+        why = "its bias is added inside the sum" if self.biased[channel] else "scales inside it are no powers of two"
+        return f"{why}; multiply and add behind the layer instead, or in its batch norm"
 
     def ends(self, accumulators: NDArray, rows: slice, side: int) -> NDArray[np.float64]:
         """The result for accumulators [channels, n], moved by the largest error down (side -1) or up (1)."""

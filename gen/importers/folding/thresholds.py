@@ -124,8 +124,7 @@ def _check_every_order(
         channel = rows.start + row
         raise UnsupportedError(
             f"channel {channel} can sum to {values[row, at]}, where float32 falls on either side of the threshold by "
-            f"the order of additions, since {sums.error.reason(channel)}; multiply and add behind the layer instead, "
-            "or in its batch norm"
+            f"the order of additions, since {sums.error.reason(channel)}"
         )
 
 
