@@ -124,7 +124,9 @@ def inspect(net: Net, json: Json = False) -> Outcome:
 
 @app.command("import")
 def import_(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A network file of any kind known.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A network file of any kind known, or a folder of packed parameters.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="NET.npz", help="File to write.")],
     pixels: Annotated[
         PixelInput,
@@ -133,10 +135,25 @@ def import_(
             help="A network's float input is pixel / 255 (unit) or the pixel (raw); auto: as its first step says.",
         ),
     ] = PixelInput.auto,
+    check_images: Annotated[
+        int,
+        typer.Option(
+            "--check-images",
+            min=0,
+            max=100_000,
+            metavar="N",
+            help="Random images to compare an ONNX graph's framework on.",
+        ),
+    ] = 20,
+    check_data: Annotated[
+        Path | None, typer.Option("--check-data", metavar="D.npz", help="Images x to compare it on as well.")
+    ] = None,
+    seed: Seed = 0,
     json: Json = False,
 ) -> Outcome:
-    """Read another tool's network and write it as a network file of ours."""
-    return _outcome(lambda _: commands.import_(commands.find_network(file, pixels=pixels.value).network, output), json)
+    """Read another tool's network, compare it with that tool, and write it as a network file of ours."""
+    options = commands.ImportOptions(pixels=pixels.value, images=check_images, seed=seed, data=check_data)
+    return _outcome(lambda _: commands.import_(file, output, options), json)
 
 
 @app.command()

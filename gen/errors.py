@@ -32,7 +32,7 @@ class CertificateError(XnorweaveError):
 
 
 class MismatchError(XnorweaveError):
-    """A simulation disagrees with the golden model."""
+    """A simulation, or the framework that a network comes from, disagrees with the golden model."""
 
 
 class ToolchainError(XnorweaveError):

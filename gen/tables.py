@@ -19,6 +19,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     """Print every part that the report has."""
     parts = (
         ("network", _network),
+        ("check", _facts),
         ("sharing", _sharing),
         ("plan", _plan),
         ("simulation", _facts),

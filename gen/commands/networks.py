@@ -1,8 +1,7 @@
-"""Commands about a network alone: inspect, import, share."""
+"""Commands about a network alone: inspect, share."""
 
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -12,11 +11,10 @@ from xnorweave.console import Stages
 from xnorweave.cost import ERROR_PERCENT, CostFamily
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Network, Threshold
-from xnorweave.network_file import save_network
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import FORMS, STRATEGIES, Form, LayerSharing, StrategyChoice, share_network
 
-__all__ = ["import_", "inspect", "known_strategy", "share", "share_for_build", "sharing_part"]
+__all__ = ["inspect", "known_strategy", "share", "share_for_build", "sharing_part"]
 
 
 def inspect(network: Network) -> Report:
@@ -55,12 +53,6 @@ def _details(layer: Layer) -> dict[str, Any]:
 
 def _positive(weights: np.ndarray) -> int:
     return int(np.count_nonzero(weights == 1))
-
-
-def import_(network: Network, output: Path) -> Report:
-    """Write the network as a file of ours."""
-    save_network(network, output)
-    return head(network) | {"written": str(output)}
 
 
 def share(network: Network, strategy: str, stages: Stages, *, family: CostFamily = "ice40") -> Report:

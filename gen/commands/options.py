@@ -3,7 +3,31 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["BuildOptions", "PlanOptions", "SimulationOptions"]
+from xnorweave.importers import PixelRule
+
+__all__ = ["BuildOptions", "ImportOptions", "PlanOptions", "SimulationOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """How to import.
+
+    Parameters
+    ----------
+    pixels : {"auto", "unit", "raw"}
+        What the float input of an ONNX graph is for a pixel.
+    images : int
+        Random images to check an ONNX graph with; 0 for none.
+    seed : int
+        Of these.
+    data : Path, optional
+        File of more images to check with.
+    """
+
+    pixels: PixelRule = "auto"
+    images: int = 20
+    seed: int = 0
+    data: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

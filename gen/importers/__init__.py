@@ -5,9 +5,11 @@ from pathlib import Path
 
 from xnorweave.errors import NetworkError
 from xnorweave.importers.bnn_pynq import from_arrays, is_bnn_pynq
+from xnorweave.importers.bnn_pynq_folder import from_folder
 from xnorweave.importers.folding.image import PixelRule
 from xnorweave.importers.keras import from_keras
 from xnorweave.importers.onnx_graph import from_onnx
+from xnorweave.importers.packed_files import is_packed
 from xnorweave.importers.pytorch import from_description
 from xnorweave.network import Network
 from xnorweave.network_file import network_of, read_arrays
@@ -16,15 +18,16 @@ __all__ = ["PixelRule", "load_any"]
 
 
 def load_any(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> Network:
-    """Read a network from any file that can be imported, by the ending of its name.
+    """Read a network from anything that can be imported, by the ending of its name.
 
     These are ``.onnx``; ``.h5``, ``.hdf5`` and ``.keras`` of Keras and Larq; ``.toml``, which describes the layers of a
-    PyTorch ``state_dict``; anything else is a network file of ours, or decoded BNN-PYNQ arrays.
+    PyTorch ``state_dict``; a folder or ``.tar`` of packed BNN-PYNQ parameters; anything else is a network file of ours,
+    or decoded BNN-PYNQ arrays.
 
     Parameters
     ----------
     path : path
-        The file.
+        The file, or the folder of packed BNN-PYNQ parameters.
     pixels : {"auto", "unit", "raw"}
         What the float input of another tool's network is for a pixel, as `from_onnx`, `from_keras` and
         `from_description` have it.
@@ -51,6 +54,8 @@ def load_any(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> Net
                 f"{path}: holds tensors without the layers that use them; write NET.toml beside it with "
                 f"`weights = {ascii(path.name)[:80]}` and the layers in order (docs/importing.md), and give NET.toml"
             )
+        case _ if is_packed(path):
+            return from_folder(path)
         case _:
             return _from_arrays(path)
 
@@ -64,6 +69,6 @@ def _from_arrays(path: Path) -> Network:
     found = ", ".join(sorted(arrays)[:6]) or "nothing"
     raise NetworkError(
         f"{path}: is no network known here; it holds {found[:200]}; give a network file of ours (entry "
-        "'network'), decoded BNN-PYNQ arrays (conv0_w, fc0_w, ...), or a file "
-        "that ends in .onnx, .h5, .keras or .toml"
+        "'network'), decoded BNN-PYNQ arrays (conv0_w, fc0_w, ...), their packed folder, or a file that ends in .onnx, "
+        ".h5, .keras or .toml"
     )

@@ -48,7 +48,14 @@ def _input(convolutional: bool, features: int, where: Path) -> InputSpec:
     return InputSpec(kind="pixels", shape=(1, side, side), table=np.where(pixel >= 128, 1, -1).astype(np.int16))
 
 
-def from_arrays(arrays: dict[str, NDArray], where: Path) -> Network:
+def from_arrays(
+    arrays: dict[str, NDArray],
+    where: Path,
+    *,
+    name: str | None = None,
+    classes: tuple[str, ...] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Network:
     """Build the network.
 
     Parameters
@@ -57,6 +64,12 @@ def from_arrays(arrays: dict[str, NDArray], where: Path) -> Network:
         ``{conv,fc}{i}_w`` int8 {-1, +1} and ``_t`` int32 as in the fields above; ``_traw`` is not needed.
     where : Path
         Named in errors and in the history.
+    name : str, optional
+        Of the network; the file's where absent.
+    classes : tuple of str, optional
+        Labels of the outputs, or empty; those of CIFAR-10 or the digits where absent.
+    notes : tuple of str
+        Added to the history.
 
     Raises
     ------
@@ -69,22 +82,23 @@ def from_arrays(arrays: dict[str, NDArray], where: Path) -> Network:
     if arrays.keys() - known:
         raise NetworkError(f"{where}: array {min(arrays.keys() - known)!r} is unknown in this format; remove it")
     layers: list[Layer] = []
-    for name in names:
-        weights = _field(arrays, f"{name}_w", where)
-        layers.append(Conv2D(name=name, weights=weights) if name[0] == "c" else Dense(name=name, weights=weights))
-        if name != names[-1]:
-            layers.append(Threshold(name=f"{name}_sign", thresholds=_field(arrays, f"{name}_t", where)))
-        if name in _POOLED:
-            layers.append(MaxPool(name=f"{name}_pool"))
+    for layer in names:
+        weights = _field(arrays, f"{layer}_w", where)
+        layers.append(Conv2D(name=layer, weights=weights) if layer[0] == "c" else Dense(name=layer, weights=weights))
+        if layer != names[-1]:
+            layers.append(Threshold(name=f"{layer}_sign", thresholds=_field(arrays, f"{layer}_t", where)))
+        if layer in _POOLED:
+            layers.append(MaxPool(name=f"{layer}_pool"))
     layers.append(ArgMax(name="classify"))
     first = _field(arrays, "fc0_w", where)
     convolutional = names[0] == "conv0"
     outputs = len(_field(arrays, f"{names[-1]}_w", where))
     labels = CIFAR10 if convolutional else tuple(map(str, range(outputs)))
+    labels = labels if classes is None else classes
     return Network(
-        name=where.stem,
+        name=where.stem if name is None else name,
         input=_input(convolutional, first.shape[-1], where),
         layers=tuple(layers),
         classes=labels if len(labels) == outputs else (),
-        history=(f"imported from BNN-PYNQ parameters {where.name}",),
+        history=(f"imported from BNN-PYNQ parameters {where.name if name is None else name}", *notes),
     )

@@ -127,17 +127,17 @@ def test_pixels_that_are_not_quantized_are_summed_before_rounding(load):
     layers = [
         {"kind": "flatten"},
         {"kind": "dense", "weight": "w"},
-        {"kind": "affine", "offset": -3.0},
+        {"kind": "affine", "offset": -3.001},
         {"kind": "sign", "zero": 1},
     ]
     network = load({"w": np.ones((1, 16))}, layers)
     assert network.input.table is None
-    assert network.layers[1].thresholds.tolist() == [3 * 255]
-    assert (
-        "fc1: its inputs are rounded to float32, so float32 sums depend on the order of additions; taken as exact"
-        in network.history
-    )
-    assert load({"w": np.ones((1, 16))}, layers, pixels="raw").layers[1].thresholds.tolist() == [3]
+    assert network.layers[1].thresholds.tolist() == [766]  # 3.001 * 255 = 765.255
+    assert any("fc1: float32 sums depend on the order of additions; no sum" in line for line in network.history)
+    assert load({"w": np.ones((1, 16))}, layers, pixels="raw").layers[1].thresholds.tolist() == [4]
+    layers[2]["offset"] = -3.0
+    with pytest.raises(UnsupportedError, match=r"layer 4 \(sign\): channel 0 can sum to 765, .* give it whole pixels"):
+        load({"w": np.ones((1, 16))}, layers)
 
 
 def test_pixels_less_their_mean_are_summed_where_nothing_is_padded(load, rng):

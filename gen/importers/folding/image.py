@@ -11,7 +11,7 @@ from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.signals import Pixels, Words
 from xnorweave.network import Shape
 
-__all__ = ["PixelRule", "image_layout", "pixels_of"]
+__all__ = ["PixelRule", "image_layout", "in_words", "pixels_of"]
 
 PixelRule = Literal["auto", "unit", "raw"]
 
@@ -32,6 +32,22 @@ def image_layout(batch: int, sizes: Sequence[int]) -> Layout:
     side = math.isqrt(sizes[0])
     shape: Shape = (1, side, side) if side * side == sizes[0] else (1, 1, sizes[0])
     return Layout.plain(batch, shape, tuple(sizes))
+
+
+def in_words(layout: Layout) -> str:
+    """What the dimensions of an image are taken for, without its batch."""
+    _, height, width = layout.map
+    sizes = layout.order.shape
+    match len(sizes):
+        case 3:
+            meaning = "channels, rows, columns (NCHW)" if layout.is_map else "rows, columns, channels (NHWC)"
+        case 2:
+            meaning = "rows, columns of one channel"
+        case _ if height > 1 or width == 1:
+            meaning = f"a square of {height}x{width} in one channel"
+        case _:
+            meaning = "one row of one channel"
+    return f"{'x'.join(map(str, sizes))} taken as {meaning}"
 
 
 def pixels_of(layout: Layout, rule: PixelRule, words: Words, where: str, *, ideal: bool = False) -> Pixels:

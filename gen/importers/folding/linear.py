@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
 from xnorweave.importers.folding.signals import Bits, Pixels, Signal, Step, Sums, fractions_of
-from xnorweave.importers.folding.thresholds import weighted_layer
 from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
 
-__all__ = ["conv_sums", "dense_sums", "integer_table", "plus", "times"]
+__all__ = ["conv_sums", "dense_sums", "integer_table", "plus", "times", "within_sum"]
 
-EXACT_FLOAT32 = 1 << 24
 MAX_WEIGHTS = 1 << 26
 
 
@@ -80,6 +79,18 @@ def times(sums: Sums, constant: NDArray[np.float32]) -> Sums:
     return _constant_step(sums, rules.MULTIPLY, constant)
 
 
+def within_sum(sums: Sums, factor: np.float32, bias: NDArray[np.float32] | None) -> Sums:
+    """Sums of a layer times a factor, plus a bias: behind the sum, or, where frameworks like, within it."""
+    added: tuple[Fraction, ...] = ()
+    if factor != 1:
+        sums = times(sums, np.array(factor))
+    if bias is not None:
+        added = fractions_of(sums.layout.per_channel(bias))
+        sums = plus(sums, bias)
+    changes = {"factor": Fraction(float(factor)), "bias": added, "steps": len(sums.steps)}
+    return replace(sums, error=replace(sums.error, scale=sums.scale, offset=sums.offset, **changes))
+
+
 def _constant_step(sums: Sums, rule: rules.Rule, constant: NDArray[np.float32]) -> Sums:
     return sums.then(Step(rule=rule, constants=(sums.layout.per_channel(constant)[:, None],)))
 
@@ -112,7 +123,7 @@ def _sums(
     low, step, count = _reach(signs, (*values.integers, 0) if any(padding) else values.integers)
     scale = tuple(m * values.scale for m in magnitudes)
     offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
-    sums = Sums(
+    return Sums(
         layout=layout,
         words=signal.words,
         source=source,
@@ -126,16 +137,17 @@ def _sums(
         count=count,
         first_scale=scale,
         first_offset=offset,
-        error=_float32_errors(values, magnitudes, signs[0].size),
+        error=Rounding(
+            inputs=tuple(values.scale * v + values.offset for v in values.integers),
+            input_error=values.rounding,
+            magnitudes=magnitudes,
+            terms=signs[0].size,
+            scale=scale,
+            offset=offset,
+        ),
         scale=scale,
         offset=offset,
     )
-    if not sums.error.any():
-        return sums
-    name = weighted_layer(sums, signs).name
-    what = "its inputs are rounded to float32" if values.rounding else "its scales are no powers of two"
-    note = f"{name}: {what}, so float32 sums depend on the order of additions; taken as exact"
-    return replace(sums, notes=(*sums.notes, note))
 
 
 def _reach(signs: NDArray[np.int8], integers: tuple[int, ...]) -> tuple[NDArray[np.int64], int, int]:
@@ -241,19 +253,3 @@ def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction, Fraction]:
     raise UnsupportedError(
         f"the input's values are no multiples of one step within 16 bits; quantize the input with {signal.words.inputs}"
     )
-
-
-def _float32_errors(values: _Values, magnitudes: tuple[Fraction, ...], fan_in: int) -> NDArray[np.float64]:
-    """How far a float32 sum of each output may be off, in any order; 0 where every partial sum is exact."""
-    inputs = [values.scale * v + values.offset for v in values.integers]
-    largest = max(abs(v) for v in inputs)
-    errors = []
-    for magnitude in magnitudes:
-        # All terms are multiples of this power of two.
-        unit = min(
-            (Fraction(t.numerator & -t.numerator, t.denominator) for v in inputs if (t := magnitude * v)), default=1
-        )
-        exact = fan_in * magnitude * largest <= EXACT_FLOAT32 * unit and not values.rounding
-        error = 1.01 * (fan_in + 1) * 2.0**-24 * float(fan_in * magnitude * largest)
-        errors.append(0.0 if exact else error + float(fan_in * magnitude * values.rounding))
-    return np.array(errors)

@@ -66,6 +66,11 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
     if not isinstance(signal, Sums) or signal.weights.ndim != 2 or len(signal.layout.shape) != 2 or signal.pools:
         raise UnsupportedError(f"chooses a class; only from the sums [batch, classes] of {signal.words.dense}")
     _check_one_rule(signal)
+    if signal.error.any():
+        raise UnsupportedError(
+            "chooses a class from float32 sums that depend on the order of additions, so equal sums may come out "
+            "unequal; multiply by scales that are no powers of two behind the last layer, the same for all classes"
+        )
     falls = signal.scale[0] < 0
     sums = np.arange(int(signal.low.min()), int(signal.high.max()) + 1)[None]
     first = signal.evaluate(sums, slice(0, 1))[0]
@@ -109,7 +114,9 @@ def finished(signal: Signal) -> Signal:
         case Sums():
             note = "the class is that of the largest of the graph's scores, the lowest of equals"
             classes = classified(signal)
-            return replace(classes, notes=(*classes.notes, note))
+            # A falling score is that of negated sums.
+            scores = abs(signal.scale[0]), signal.offset[0]
+            return replace(classes, notes=(*classes.notes, note), scores=scores)
         case Bits() if signal.layout.is_plain and not np.any(signal.values[:, 0] >= signal.values[:, 1]):
             return signal
         case Bits():

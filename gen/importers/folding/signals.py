@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError
 from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.rounding import Rounding
 from xnorweave.importers.folding.rules import Rule
 from xnorweave.network import InputSpec, Layer, MaxPool, Padding
 
@@ -120,7 +121,15 @@ class Bits(_Signal):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Classes(_Signal):
-    """Index of the largest score."""
+    """Index of the largest score.
+
+    Parameters
+    ----------
+    scores : tuple of two Fraction, optional
+        Where the network gives the scores themselves: scale and offset from our sums to these.
+    """
+
+    scores: tuple[Fraction, Fraction] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,8 +148,8 @@ class Sums(_Signal):
         Distance and number of the values that an accumulator may have.
     first_scale, first_offset : tuple of Fraction
         What the layer itself makes of its accumulator.
-    error : float64 array [out]
-        How far float32 may be off such a sum, in whatever order it adds; 0 where it is exact in every order.
+    error : Rounding
+        How far float32 may be off such a sum, in whatever order it adds.
     steps : tuple of Step
         Elementwise operations since.
     scale, offset : tuple of Fraction
@@ -159,7 +168,7 @@ class Sums(_Signal):
     count: int
     first_scale: tuple[Fraction, ...]
     first_offset: tuple[Fraction, ...]
-    error: NDArray[np.float64]
+    error: Rounding
     steps: tuple[Step, ...] = ()
     scale: tuple[Fraction, ...]
     offset: tuple[Fraction, ...]
@@ -198,10 +207,11 @@ class Sums(_Signal):
         scale = np.array([float(s) for s in self.first_scale[rows]])[:, None]
         offset = np.array([float(o) for o in self.first_offset[rows]])[:, None]
         with np.errstate(over="ignore"):
-            values = (sums * scale + offset + shift * self.error[rows, None]).astype(np.float32)
+            exact = self.error.ends(sums, rows, shift) if shift else sums * scale + offset
+            values = exact.astype(np.float32)
         if not np.isfinite(values).all():
             raise NetworkError("gets sums that float32 does not hold; use smaller scales before it")
-        for step in self.steps:
+        for step in self.steps[self.error.steps if shift else 0 :]:
             values = step.apply(values, rows, order)
         return values
 

@@ -35,7 +35,8 @@ def binarize(sums: Sums, step: Step) -> Bits:
     Raises
     ------
     UnsupportedError
-        Where the quantizer gives a third value at a sum that can occur, or poolings stand in the way.
+        Where the quantizer gives a third value at a sum that can occur, where float32 gives one or the other by the
+        order of additions, or where poolings stand in the way.
     """
     if sums.count * len(sums.low) > MAX_VALUES:
         raise UnsupportedError(
@@ -98,8 +99,8 @@ def _fires(sums: Sums, step: Step, pair: NDArray[np.float32]) -> _Firing:
 
         fires = fires_at()
         others = [fires_at(order=n) for n in range(1, orders)]
-        if sums.error[rows].any():
-            others += [fires_at(shift=-1), fires_at(shift=1)]
+        if sums.error.any(rows):
+            _check_every_order(sums, values, rows, fires, fires_at(shift=-1), fires_at(shift=1))
         falls[rows] = fires[:, 0] & ~fires[:, -1]
         rises[rows] = ~fires[:, 0] & fires[:, -1]
         # Reversing the order of the values is what negating the weights does.
@@ -111,6 +112,20 @@ def _fires(sums: Sums, step: Step, pair: NDArray[np.float32]) -> _Firing:
         exact = _exact(sums, step, rows, values)
         inexact[rows] = False if exact is None else np.any(exact != fires, axis=1)
     return _Firing(thresholds=thresholds, falls=falls, rises=rises, not_exact=inexact, not_in_all_orders=unsure)
+
+
+def _check_every_order(
+    sums: Sums, values: NDArray[np.int64], rows: slice, fires: NDArray[np.bool_], *ends: NDArray[np.bool_]
+) -> None:
+    """Refuse sums that fire or not by the order of additions."""
+    unsure = np.any([end != fires for end in ends], axis=0)
+    if unsure.any():
+        row, at = (int(n[0]) for n in np.nonzero(unsure))
+        channel = rows.start + row
+        raise UnsupportedError(
+            f"channel {channel} can sum to {values[row, at]}, where float32 falls on either side of the threshold by "
+            f"the order of additions, since {sums.error.reason(channel)}"
+        )
 
 
 def _upper(
@@ -160,6 +175,11 @@ def _within_int64(value: Fraction | int) -> int:
 
 def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
     channels, notes = len(firing.falls), []
+    if sums.error.any():
+        notes.append(
+            f"{name}: float32 sums depend on the order of additions; no sum that can occur is so close to a threshold "
+            "that it matters"
+        )
     if flipped := int(firing.falls.sum()):
         notes.append(f"{name}: weights of {flipped} of {channels} channels negated, whose scale is negative")
     if constant := int((~firing.falls & ~firing.rises).sum()):

@@ -1,12 +1,14 @@
 """Following a graph from its input to its output, node by node."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError, XnorweaveError
 from xnorweave.importers.folding.files import quoted
-from xnorweave.importers.folding.image import PixelRule, image_layout, pixels_of
+from xnorweave.importers.folding.image import PixelRule, image_layout, in_words, pixels_of
 from xnorweave.importers.folding.pooling import finished
-from xnorweave.importers.folding.signals import Signal, Words
+from xnorweave.importers.folding.signals import Pixels, Signal, Words
 
 # The modules that register handlers.
 from xnorweave.importers.onnx_graph import constants, elementwise, linear, pooling
@@ -25,32 +27,55 @@ WORDS = Words(
 )
 MAX_COMPUTED_VALUES = 1 << 26
 _HANDLERS = (constants, elementwise, linear, pooling)
-_MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout"}
+_BYTE_MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
+_MOVES = _BYTE_MOVES | {"Cast", "Dropout"}
 
 
-def evaluate(graph: Graph, pixels: PixelRule) -> Signal:
-    """What the graph gives for an image, with all its layers.
+def evaluate(graph: Graph, pixels: PixelRule) -> tuple[Pixels, Signal]:
+    """The graph's input, and what the graph gives for it, with all its layers.
 
     Raises
     ------
     NetworkError, UnsupportedError
         Naming the node.
     """
+    _check_bytes(graph, pixels)
     values: dict[str, Value] = {
         name: array_of(tensor, f"initializer {quoted(name)}") for name, tensor in graph.initializers.items()
     }
     # What does not depend on the image first: the pixel rule reads constants, however they are written.
     of_constants, of_the_image = _divided(graph)
     computed = _compute(graph, of_constants, values)
-    values[graph.input_name] = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
+    image = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
+    values[graph.input_name] = image
     _compute(graph, of_the_image, values, computed)
     try:
         output = _value(values, graph.output_name)
         if isinstance(output, np.ndarray):
             raise NetworkError("does not depend on the image")
-        return finished(output)
+        return image, finished(output)
     except XnorweaveError as e:
         raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
+
+
+def _check_bytes(graph: Graph, pixels: PixelRule) -> None:
+    """Refuse arithmetic on bytes, which wraps or is none in ONNX, and bytes that are said to be fractions."""
+    if not graph.input_bytes:
+        return
+    if pixels == "unit":
+        raise UnsupportedError(
+            f"input {quoted(graph.input_name)}: is uint8, so it is the pixel itself, not pixel / 255; use --pixels auto"
+        )
+    of_bytes = {graph.input_name}
+    for node in graph.nodes:
+        if of_bytes.isdisjoint(node.inputs) or node.op in ("Cast", "Shape"):
+            continue
+        if node.op not in _BYTE_MOVES:
+            raise UnsupportedError(
+                f"node {node.label}: takes the uint8 input as it is, on which arithmetic is undefined or wraps; put "
+                "a Cast to float32 before it"
+            )
+        of_bytes.update(node.outputs)
 
 
 def _divided(graph: Graph) -> tuple[list[Node], list[Node]]:
@@ -90,12 +115,14 @@ def _owned(value: Value) -> int:
     return value.size if isinstance(value, np.ndarray) and value.base is None else 0
 
 
-def _input(graph: Graph, rule: PixelRule) -> Signal:
+def _input(graph: Graph, rule: PixelRule) -> Pixels:
     batch, *sizes = graph.input_shape
     try:
-        return pixels_of(image_layout(batch, sizes), rule, WORDS, "input of the graph")
+        layout = image_layout(batch, sizes)
     except NetworkError as e:
         raise NetworkError(f"input {quoted(graph.input_name)}: {e}") from e
+    pixels = pixels_of(layout, rule, WORDS, "input of the graph")
+    return replace(pixels, notes=(*pixels.notes, f"input of the graph: {in_words(layout)}"))
 
 
 def _pixel_rule(graph: Graph, values: dict[str, Value]) -> PixelRule:

@@ -6,8 +6,9 @@ import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding.layout import Layout
-from xnorweave.importers.folding.linear import conv_sums, dense_sums, plus, times
+from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
 from xnorweave.importers.folding.signals import Pixels, Signal
+from xnorweave.importers.onnx_graph.constants import finite
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
 
 __all__: list[str] = []
@@ -26,9 +27,9 @@ def _gemm(call: Call) -> Value:
     weights = call.floats(1, "weights")
     sums = dense_sums(call.signal(0), weights if call.attribute("transB", 0) else weights.T)
     alpha, beta = np.float32(call.attribute("alpha", 1.0)), np.float32(call.attribute("beta", 1.0))
-    if alpha != 1:
-        sums = times(sums, np.array(alpha))
-    return plus(sums, call.floats(2, "bias") * beta) if call.has(2) else sums
+    with np.errstate(over="ignore"):
+        bias = finite(call.floats(2, "bias") * beta) if call.has(2) else None
+    return within_sum(sums, alpha, bias)
 
 
 @handles("Conv", inputs=(2, 3), attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
@@ -54,7 +55,7 @@ def _conv(call: Call) -> Value:
     bias = call.floats(2, "bias")
     if bias.shape != weights.shape[:1]:
         raise NetworkError(f"its bias {list(bias.shape)} is not one value for each of {len(weights)} filters")
-    return plus(sums, bias[:, None, None])
+    return within_sum(sums, np.float32(1), bias[:, None, None])
 
 
 def _as_image(signal: Pixels) -> Signal:

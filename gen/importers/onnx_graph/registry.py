@@ -3,6 +3,7 @@
 To add an operation, write a function of one `Call` and put `handles` over it.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -133,7 +134,7 @@ class Call:
             if not hasattr(value, "__len__") or isinstance(value, str) or len(value) > 16:
                 raise NetworkError(f"attribute {name} is no short list")
             return tuple(value)
-        if not isinstance(value, type(default)) or value != value:
+        if not isinstance(value, type(default)) or (isinstance(value, float) and not math.isfinite(value)):
             raise NetworkError(f"attribute {name}={quoted(value)} is no {type(default).__name__}")
         return value
 

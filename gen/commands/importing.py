@@ -1,0 +1,138 @@
+"""Import, and the check of what was imported against the framework's own evaluation."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorweave.commands.options import ImportOptions
+from xnorweave.commands.source import Report, find_network, head
+from xnorweave.errors import MismatchError, UnsupportedError, XnorweaveError
+from xnorweave.images import load_images
+from xnorweave.importers.folding.signals import Bits, Classes
+from xnorweave.importers.onnx_graph import OnnxImport, read_onnx
+from xnorweave.importers.onnx_graph.frameworks import INSTALL, evaluator, package_for
+from xnorweave.network_file import save_network
+from xnorweave.sim import golden
+
+__all__ = ["import_"]
+
+MAX_BATCH_VALUES = 1 << 24
+
+
+def import_(text: str, output: Path, options: ImportOptions) -> Report:
+    """Read a network, check it where it is an ONNX graph, and write it as a file of ours.
+
+    Parameters
+    ----------
+    text : str
+        A file that can be imported, or the word of a shipped network.
+    output : Path
+        The file to write; nothing is written where the check fails.
+    options : ImportOptions
+        What a pixel is, and which images to check.
+
+    Raises
+    ------
+    NetworkError, UnsupportedError
+        As `find_network`; where images are given for a file that no framework evaluates.
+    DataError
+        Where the images given do not fit.
+    MismatchError
+        Where the framework gives another answer for an image.
+    ToolchainError
+        Where the framework does not evaluate the graph.
+    """
+    path = Path(text)
+    if path.suffix.lower() != ".onnx" or not os.path.exists(text):  # noqa: PTH110 -- as in source.py
+        network = find_network(text, pixels=options.pixels).network
+        if options.data is not None:
+            raise UnsupportedError(
+                f"{text}: --check-data compares an ONNX graph with its framework, and this is none; leave it out, and "
+                "run images with `xnorweave simulate --data`"
+            )
+        save_network(network, output)
+        return head(network) | {"written": str(output)}
+    imported = read_onnx(path, options.pixels)
+    images = _images(imported, options)
+    try:
+        check = _check(imported, images)
+    except XnorweaveError as e:
+        raise type(e)(f"{path}: {e}") from e
+    if options.images and "package" in check:
+        check["seed"] = options.seed
+    save_network(imported.network, output)
+    return head(imported.network) | {"check": check, "written": str(output)}
+
+
+def _images(imported: OnnxImport, options: ImportOptions) -> dict[str, NDArray[np.uint8]]:
+    """Frames to check with, by what an error calls one of them."""
+    sets: dict[str, NDArray[np.uint8]] = {}
+    if options.images:
+        shape = (options.images, *imported.network.input.shape)
+        sets["random image"] = np.random.default_rng(options.seed).integers(0, 256, shape, dtype=np.uint8)
+    if options.data is not None:
+        sets[f"image of {options.data.name}"] = load_images(options.data, imported.network).frames
+    return sets
+
+
+def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str, Any]:
+    """Part ``check`` of the report."""
+    if not sets:
+        return {"left_out": "no images asked for"}
+    batch, features = imported.image.layout.batch, imported.image.layout.order.size
+    if batch * features > MAX_BATCH_VALUES:
+        return {"left_out": f"a batch of {batch} images is too large to evaluate here; export with a batch of 1"}
+    package = package_for(imported.graph)
+    indices = isinstance(imported.answer, Classes) and imported.answer.scores is None
+    run = evaluator(imported.graph, indices=indices)
+    if run is None:
+        return {"left_out": f"needs the package {package}: {INSTALL[package]}"}
+    compared = set[str]()
+    for kind, frames in sets.items():
+        result = golden.run(imported.network, frames)
+        for number, image in enumerate(imported.inputs(frames)):
+            scores = None if result.scores is None else result.scores[number]
+            answer = run(image).reshape(len(image), -1)[0]
+            for what, theirs, ours in _answers(imported, answer, result.outputs[number], scores):
+                compared.add(what)
+                if not np.array_equal(theirs, ours):
+                    raise MismatchError(
+                        f"{kind} {number}: {package} gives {what} {_shown(theirs, ours)}, the imported network "
+                        f"{_shown(ours, theirs)}; nothing was written: please report this with the file"
+                    )
+    return {
+        "package": package,
+        "images": sum(map(len, sets.values())),
+        "mismatches": 0,
+        "compared": sorted(compared),
+    }
+
+
+def _answers(
+    imported: OnnxImport, answer: NDArray, outputs: NDArray, scores: NDArray[np.integer] | None
+) -> Iterator[tuple[str, NDArray, NDArray]]:
+    """What is compared of one image: its name, the framework's values and ours."""
+    match imported.answer:
+        case Bits(values=pairs):
+            low, high = (np.repeat(pairs[:, side], outputs[0].size) for side in (0, 1))
+            yield "bits", np.abs(answer - high) < np.abs(answer - low), outputs.ravel() > 0
+        case Classes(scores=None):
+            yield "class", answer.astype(np.int64), np.array([outputs])
+        case Classes(scores=(scale, offset)):
+            assert scores is not None
+            yield "class", np.array([answer.argmax()]), np.array([outputs])
+            noise = 8 * np.spacing(np.float32(max(np.abs(answer).max(), abs(offset))))
+            if noise < float(scale) / 4:
+                yield "sums", np.rint((answer.astype(np.float64) - float(offset)) / float(scale)), scores
+
+
+def _shown(values: NDArray, other: NDArray) -> str:
+    """The first value that differs, and where."""
+    if values.shape != other.shape:
+        return f"of shape {list(values.shape)}"
+    place = int(np.flatnonzero(values != other)[0])
+    return f"{values[place]:g}{f' at {place}' if values.size > 1 else ''}"

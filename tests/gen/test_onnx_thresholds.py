@@ -1,0 +1,108 @@
+"""Thresholds and classes of ONNX graphs are those that float32 gives, also where a sum meets one."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from onnx_chains import bits, compared
+
+from xnorweave.errors import UnsupportedError
+from xnorweave.importers import load_any
+from xnorweave.network import Dense, Threshold
+
+
+@pytest.fixture
+def check(tmp_path, rng):
+    return partial(compared, folder=tmp_path, rng=rng)
+
+
+@pytest.mark.parametrize("op", ["TopK", "ArgMax", "scores", "negated"])
+def test_classes_and_ties(check, rng, op):
+    # Two equal rows: ties on every image.
+    weights = np.repeat(rng.normal(size=(8, 3)), 2, axis=1)
+    chain = bits("n", 8).weights("MatMul", weights)
+    if op == "TopK":
+        chain.add("TopK", [1], outputs=2, axis=-1)
+    elif op == "ArgMax":
+        chain.add("ArgMax", axis=1, keepdims=0)
+    else:
+        chain.add("Mul", 0.25 if op == "scores" else -0.25)
+    network = check(chain)
+    assert (op in ("scores", "negated")) == ("lowest of equals" in network.history[-1])
+
+
+def test_sign_of_0(tmp_path, check, rng):
+    check(bits("n", 9).weights("MatMul", rng.normal(size=(9, 5))).add("Sign"))
+    even = bits("n", 8).weights("MatMul", rng.normal(size=(8, 5))).add("Sign")
+    with pytest.raises(
+        UnsupportedError, match=r"node Sign 'n5': gives 0 where channel 0 sums to 0, besides -1 and 1; use BipolarQuant"
+    ):
+        load_any(even.save(tmp_path / "even.onnx"))
+    check(bits("n", 8).weights("MatMul", rng.normal(size=(8, 5))).add("Add", 0.5).add("Sign"))
+
+
+def test_0_is_plus_1_in_bipolar_quant(check, rng):
+    network = check(bits("n", 8).weights("MatMul", rng.normal(size=(8, 5))).add("BipolarQuant", 1.0))
+    assert isinstance(network.layers[-1], Threshold)
+    assert network.layers[-1].thresholds.tolist() == [0] * 5
+    # Behind a negation 0 is +1 still: of the negated sum.
+    network = check(bits("n", 8).weights("MatMul", rng.normal(size=(8, 5))).add("Neg").add("BipolarQuant", 1.0))
+    assert isinstance(network.layers[-1], Threshold)
+    assert network.layers[-1].thresholds.tolist() == [0] * 5
+
+
+def test_negative_and_zero_scales(check, rng):
+    scale, bias = np.array([1.0, -1.0, 0.0, 0.0]), np.array([0.5, 0.5, 0.0, -0.1])
+    weights = rng.choice([-1.0, 1.0], (10, 4))
+    chain = bits("n", 10).weights("MatMul", weights)
+    chain.add("BatchNormalization", scale, bias, np.zeros(4), np.ones(4), epsilon=0.0).add("BipolarQuant", 1.0)
+    network = check(chain)
+    dense, threshold = network.layers
+    assert isinstance(dense, Dense)
+    assert isinstance(threshold, Threshold)
+    assert np.array_equal(dense.weights, (weights * [1, -1, 1, 1]).T)
+    assert threshold.thresholds.tolist() == [0, 0, -10, 12]
+    assert network.history[3:] == (
+        "fc1: weights of 1 of 4 channels negated, whose scale is negative",
+        "fc1: 2 of 4 channels are the same for every input",
+    )
+
+
+def test_epsilon_counts(check, rng):
+    def thresholds(epsilon: float) -> list[int]:
+        chain = bits("n", 8).weights("MatMul", np.ones((8, 1)))
+        chain.add("BatchNormalization", [1.0], [-1.5], [0.0], [1.0], epsilon=epsilon).add("BipolarQuant", 1.0)
+        layer = check(chain).layers[-1]
+        assert isinstance(layer, Threshold)
+        return layer.thresholds.tolist()
+
+    assert thresholds(0.0) == [2]
+    assert thresholds(3.0) == [4]
+
+
+def test_float32_decides_where_it_differs_from_exact_arithmetic(check):
+    # 3 * 0.1 - 0.3 is -7e-9 for these float32 constants, but float32 rounds 3 * 0.1 to 0.3.
+    assert 3 * float(np.float32(0.1)) < float(np.float32(0.3))
+    network = check(
+        bits("n", 3).weights("MatMul", np.ones((3, 2))).add("Mul", 0.1).add("Sub", 0.3).add("BipolarQuant", 1.0)
+    )
+    layer = network.layers[-1]
+    assert isinstance(layer, Threshold)
+    assert layer.thresholds.tolist() == [3, 3]
+    assert "fc1: float32 rounding moves 2 of 2 thresholds from the exact ones; it is kept" in network.history
+
+
+def test_orders_of_batch_norm_that_disagree_are_counted(tmp_path, rng):
+    x, one = np.float32(5), np.float32(1)
+    for _ in range(1000):
+        mean, scale = np.float32(rng.normal()), np.float32(rng.normal())
+        bias = -((x - mean) / one * scale)
+        if x * scale + (bias - mean * scale) < 0 and scale > 0:
+            break
+    chain = bits("n", 9).weights("MatMul", np.ones((9, 1)))
+    chain.add("BatchNormalization", [scale], [bias], [mean], [1.0], epsilon=0.0).add("BipolarQuant", 1.0)
+    network = load_any(chain.save(tmp_path / "net.onnx"))
+    layer = network.layers[-1]
+    assert isinstance(layer, Threshold)
+    assert layer.thresholds.tolist() == [5]
+    assert any("fc1: 1 of 1 channels are so close to a sum that float32" in line for line in network.history)
