@@ -154,7 +154,9 @@ def test_rescaled_pixels_are_summed(keras_chain, keras_check, rng, scale, offset
     chain.conv(rng.normal(size=(3, 3, 3, 6)), input_quantizer=None, padding="same").norm(*norm(rng, 6))
     network = keras_check(chain.add("Activation", activation="ste_sign"), raw=True)
     assert "input of the model: the pixel itself" in network.history
-    assert any("float32 sums depend on the order of additions; no sum" in line for line in network.history) == (scale != 1 / 128)
+    assert any("float32 sums depend on the order of additions; no sum" in line for line in network.history) == (
+        scale != 1 / 128
+    )
     assert network.input.table is None if table is None else np.array_equal(network.input.table, table)
 
 
