@@ -73,7 +73,7 @@ PAIRS = tuple(f"{network}:{board}" for network in NETWORKS for board in BOARDS)
 # What a pair is planned and built with besides.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "fashion_mnist_folded:icebreaker": ("--clock", "16"),
-    "cnvW1A1_cifar10:ulx3s-45f": ("--clock", "50", "--fps", "2000"),
+    "cnvW1A1_cifar10:ulx3s-45f": ("--clock", "50", "--fps", "1450"),
     "cnvW1A1_cifar10:ulx3s-85f": ("--clock", "50", "--fps", "5100"),
 }
 # The smallest boards that hold a network, and those that show how its rate grows.
