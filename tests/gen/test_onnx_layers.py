@@ -3,10 +3,11 @@
 from functools import partial
 
 import numpy as np
+import onnx
 import pytest
 from onnx_chains import Chain, bits, compared, norm
 
-from xnorweave.errors import UnsupportedError
+from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.network import Conv2D, MaxPool
 
@@ -35,6 +36,26 @@ def test_a_batch_of_one_by_a_computed_shape(check, rng):
     chain.last = image
     chain.add("Reshape", shape).weights("Gemm", rng.normal(size=(4, 9)), transB=1)
     assert check(chain).input.shape == (1, 3, 3)
+
+
+@pytest.mark.parametrize("shape", [[1, 9], [-1, 9]])
+def test_a_shape_in_which_0_would_mean_nothing(check, rng, shape):
+    """As PyTorch's newer exporter writes every Reshape."""
+    chain = bits(1, 1, 3, 3).add("Reshape", shape, allowzero=1).weights("Gemm", rng.normal(size=(4, 9)), transB=1)
+    assert check(chain, images=1).input.shape == (1, 3, 3)
+
+
+def test_a_shape_that_holds_nothing_is_refused(tmp_path, rng):
+    chain = bits(1, 1, 3, 3).add("Reshape", [0, 9], allowzero=1).weights("MatMul", rng.normal(size=(9, 4)))
+    with pytest.raises(NetworkError, match=r"Reshape 'n3': shape \[0, 9\] with allowzero=1 holds nothing"):
+        load_any(chain.save(tmp_path / "net.onnx"))
+
+
+def test_a_shape_that_is_a_list_of_a_constant_node(check, rng):
+    chain = bits(1, 1, 3, 3)
+    chain.nodes.append(onnx.helper.make_node("Constant", [], ["listed"], value_ints=[1, 9]))
+    chain.add("Reshape", "listed").weights("Gemm", rng.normal(size=(4, 9)), transB=1)
+    assert check(chain, images=1).input.shape == (1, 3, 3)
 
 
 @pytest.mark.parametrize("rising", [True, False])

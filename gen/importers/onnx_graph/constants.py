@@ -51,7 +51,8 @@ def _constant(call: Call) -> Value:
         return array_of(value, "its value")
     # A list where the name says so, of numbers of the kind that it says; integers of ONNX have 64 bits.
     kind = float if "float" in name else int
-    numbers: tuple[Any, ...] = tuple(value) if name.endswith("s") and hasattr(value, "__iter__") else (value,)
+    # Protobuf's lists have a length, but not in every version an iterator of their own.
+    numbers: tuple[Any, ...] = tuple(value) if name.endswith("s") and hasattr(value, "__len__") else (value,)
     if np.isscalar(value) == name.endswith("s") or not all(type(number) is kind for number in numbers):
         raise NetworkError(f"its {name} holds something else; export the graph again")
     constant = np.array(numbers if name.endswith("s") else value, np.float32 if kind is float else np.int64)
@@ -131,8 +132,10 @@ def finite(result: NDArray) -> NDArray:
 
 @handles("Reshape", inputs=(2, 2), attributes=("allowzero",))
 def _reshape(call: Call) -> Value:
-    call.expect("allowzero", 0)
+    call.expect("allowzero", 0, 1)
     value, shape = call.values[0], call.integers(1, "shape")
+    if call.attribute("allowzero", 0) and 0 in shape:
+        raise NetworkError(f"shape {list(shape)} with allowzero=1 holds nothing; export the graph again")
     old = value.shape if isinstance(value, np.ndarray) else call.signal(0).layout.shape
     if len(shape) > MAX_RANK or any(n == 0 and i >= len(old) for i, n in enumerate(shape)):
         raise NetworkError(f"shape {list(shape)} does not fit its input {list(old)}")
