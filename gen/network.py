@@ -39,6 +39,7 @@ Padding = tuple[int, int, int, int]
 MAX_SIDE = 1024
 MAX_CHANNELS = 16_384
 MAX_KERNEL = 7
+MAX_STRIDE = 7
 MAX_LAYERS = 256
 NAME_PATTERN = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,39}\Z")
 
@@ -87,7 +88,7 @@ class Conv2D:
     weights : int8 array [out, in, ky, kx]
         Each -1 or +1; ky and kx from 1 to 7.
     stride : int
-        1 or 2, the same in both directions.
+        1 to 7, the same in both directions; beyond the kernel, input between windows is skipped.
     padding : Padding
         Zeros around the input: they add nothing to a sum, so a padded tap counts neither as -1 nor as +1.
     """
@@ -104,7 +105,7 @@ class Conv2D:
         ky, kx = self.kernel
         if max(ky, kx) > MAX_KERNEL:
             raise NetworkError(f"{self.name}: kernel {ky}x{kx} is not within 1x1 to {MAX_KERNEL}x{MAX_KERNEL}")
-        _check_int(self.name, "stride", self.stride, 1, 2)
+        _check_int(self.name, "stride", self.stride, 1, MAX_STRIDE)
         if not isinstance(self.padding, (tuple, list)) or len(self.padding) != 4:
             raise NetworkError(f"{self.name}: padding={self.padding!r} is not (top, bottom, left, right)")
         top, bottom, left, right = self.padding

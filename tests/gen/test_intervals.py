@@ -28,7 +28,7 @@ def folded_network(rng: np.random.Generator) -> Network:
     spec = InputSpec(kind="bits", shape=(channels, side, side))
     layers: list[Layer] = []
     for index in range(int(rng.integers(2, 4))):
-        filters, kernel, stride = int(rng.choice([4, 6, 8])), int(rng.integers(1, 4)), int(rng.choice([1, 1, 2]))
+        filters, kernel, stride = int(rng.choice([4, 6, 8])), int(rng.integers(1, 4)), int(rng.choice([1, 1, 2, 3]))
         if side < 3 * stride:
             break
         pad = int(rng.random() < 0.3 and kernel == 3)

@@ -242,7 +242,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "a kind of list": (lambda: layer(0, kind=["conv2d"]), r"layers\[0\]: kind \['conv2d'\] is unknown"),
     "a layer of null": (lambda: with_json(lambda d: d["layers"].insert(0, None)), r"layers\[0\]: kind None"),
     "a layer without a name": (lambda: without(0, "name"), r"layers\[0\]: field 'name' is missing"),
-    "stride 3": (lambda: layer(0, stride=3), r"conv: stride=3 is not a whole number from 1 to 2"),
+    "stride 8": (lambda: layer(0, stride=8), r"conv: stride=8 is not a whole number from 1 to 7"),
     "stride true": (lambda: layer(0, stride=True), r"conv: stride=True"),
     "stride 1.5": (lambda: layer(0, stride=1.5), r"conv: stride=1.5"),
     "padding of 3": (lambda: layer(0, padding=[1, 1, 1]), r"conv: padding=.* is not \(top, bottom, left, right\)"),

@@ -114,6 +114,8 @@ LAYERS = [
     {"stride": 2},
     {"stride": 2, "padding": (1, 1, 1, 1), "vectors": 2},
     {"stride": 3, "kernel": (2, 2)},
+    {"stride": 7, "kernel": (2, 3), "size": (9, 16), "vectors": 2},
+    {"stride": 4, "padding": (2, 1, 0, 2), "size": (9, 10), "vectors": 3, "pe": 4},
     {"stride": 2, "kernel": (1, 1), "vectors": 2},
     {"kernel": (5, 6)},
     {"kernel": (2, 3), "buffer_rows": 2},

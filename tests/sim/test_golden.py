@@ -106,7 +106,7 @@ def random_conv(rng, name, shape):
     kernel = [min(size, side) for size, side in zip(kernel, sides, strict=True)]
     padding = tuple(min(pad, kernel[k // 2] - 1) for k, pad in enumerate(padding))
     weights = signs(rng, (int(rng.integers(1, 6)), shape[0], *kernel))
-    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 3)), padding=padding)
+    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 8)), padding=padding)
 
 
 def random_network(seed):
@@ -157,7 +157,7 @@ def test_random_networks_equal_loops(seed):
     np.testing.assert_array_equal(result.outputs, result.layers[network.layers[-1].name])
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3, 7])
 @pytest.mark.parametrize("padding", [(0, 0, 0, 0), (2, 0, 1, 2), (0, 1, 0, 0)])
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 3), (7, 7)])
 def test_convolution_equals_loops(rng, kernel, padding, stride):
