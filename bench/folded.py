@@ -91,13 +91,13 @@ def component(stage: ConvStage | DenseStage, options: dict[str, Any]) -> Any:
     if isinstance(stage, DenseStage):
         return MatrixVector(
             weights=masks, inputs=stage.weights.shape[1], input_bits=stage.encoding.bits, biases=stage.biases,
-            fires=stage.fires, pe=pe, simd=simd, block_ram=block,
+            fires=stage.fires, pe=pe, simd=simd, block_ram=block, steps=stage.steps,
         )  # fmt: skip
     return FoldedConv2D(
         weights=masks, channels=stage.input_shape[0], input_bits=stage.encoding.bits, thresholds=stage.thresholds,
         size=stage.input_shape[1:], kernel=stage.weights.shape[2:], stride=stage.stride, padding=stage.padding,
         pe=pe, simd=simd, vectors=options["vectors"], buffer_rows=options["buffer_rows"], block_ram=block,
-        codebook=options["storage"] == "codebook",
+        codebook=options["storage"] == "codebook", levels=stage.levels,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """A binarized network as a chain of frozen, validated layers, with shape inference.
 
-Conventions: bit 1 means +1 and bit 0 means -1; weights are ``int8`` in {-1, +1}; a threshold fires when
+Conventions: bit 1 means +1 and bit 0 means -1; weights are ``int8`` in {-1, +1}; a threshold is reached when
 ``acc >= t``; shapes are ``(channels, height, width)``; a dense layer flattens its input in that order,
 as PyTorch does.
 """
@@ -28,6 +28,7 @@ __all__ = [
     "Padding",
     "Shape",
     "Threshold",
+    "activation",
 ]
 
 Shape = tuple[int, int, int]
@@ -40,6 +41,7 @@ MAX_SIDE = 1024
 MAX_CHANNELS = 16_384
 MAX_KERNEL = 7
 MAX_STRIDE = 7
+MAX_LEVELS = 15
 MAX_LAYERS = 256
 NAME_PATTERN = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,39}\Z")
 
@@ -133,14 +135,18 @@ class Conv2D:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Threshold:
-    """Batch norm and sign in one: channel ``c`` gives +1 where ``acc[c] >= thresholds[c]``, else -1.
+    """Batch norm and activation in one: of ``levels`` thresholds so many are reached, which means a value.
+
+    Channel ``c`` gives ``2 * count - levels``, with ``count`` how many of its thresholds ``acc[c]`` is at least: of one
+    level -1 or +1, of three -3, -1, 1 or 3.
 
     Parameters
     ----------
     name : str
         Unique in the network.
-    thresholds : int32 array [channels]
-        In units of the signed sum of the layer before.
+    thresholds : int32 array [channels] or [channels, levels]
+        In units of the signed sum of the layer before; 1 to 15 levels, each channel's ascending. One level is kept
+        as [channels].
     """
 
     name: str
@@ -150,26 +156,59 @@ class Threshold:
     def __post_init__(self) -> None:
         _check_name(self.name)
         thresholds = self.thresholds
-        if not isinstance(thresholds, np.ndarray) or thresholds.ndim != 1 or not thresholds.size:
+        if not isinstance(thresholds, np.ndarray) or thresholds.ndim not in (1, 2) or not thresholds.size:
             found = getattr(thresholds, "shape", type(thresholds).__name__)
-            raise NetworkError(f"{self.name}: thresholds have shape {found}, not one per channel")
+            raise NetworkError(
+                f"{self.name}: thresholds have shape {found}, not one per channel or [channels, levels]; reshape them"
+            )
         if thresholds.dtype.kind not in "iu":
             raise NetworkError(f"{self.name}: thresholds are {thresholds.dtype}, not integers; use ceil(t) as int32")
         limits = np.iinfo(np.int32)
         if thresholds.min() < limits.min or thresholds.max() > limits.max:
             raise NetworkError(f"{self.name}: a threshold is beyond int32; a constant channel needs only |t| > fan-in")
+        if thresholds.ndim == 2:
+            self._check_levels(thresholds)
+            thresholds = thresholds[:, 0] if thresholds.shape[1] == 1 else thresholds
         object.__setattr__(self, "thresholds", _frozen(thresholds, np.int32))
+
+    def _check_levels(self, thresholds: NDArray) -> None:
+        if thresholds.shape[1] > MAX_LEVELS:
+            raise NetworkError(
+                f"{self.name}: {thresholds.shape[1]} levels of a channel, more than {MAX_LEVELS}; train with fewer"
+            )
+        falls = np.flatnonzero((thresholds[:, 1:] < thresholds[:, :-1]).any(1))
+        if len(falls):
+            channel = int(falls[0])
+            raise NetworkError(
+                f"{self.name}: thresholds {thresholds[channel].tolist()} of channel {channel} do not ascend; sort them"
+            )
+
+    @property
+    def levels(self) -> int:
+        """Thresholds of a channel."""
+        return self.by_channel.shape[1]
+
+    @property
+    def by_channel(self) -> NDArray[np.int32]:
+        """Thresholds as [channels, levels], whatever their number."""
+        return self.thresholds.reshape(len(self.thresholds), -1)
+
+    @property
+    def encoding(self) -> "Encoding":
+        """How numbers of levels stand for activations."""
+        return activation(self.levels)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Same as the input's; raises NetworkError where the channels differ."""
-        if shape[0] != self.thresholds.size:
-            raise NetworkError(f"{self.name}: {self.thresholds.size} thresholds for {shape[0]} channels; give one each")
+        channels = len(self.thresholds)
+        if shape[0] != channels:
+            raise NetworkError(f"{self.name}: {channels} thresholds for {shape[0]} channels; give one each")
         return shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaxPool:
-    """Maximum over a ``size`` x ``size`` window of -1/+1 values, which is the OR of their bits.
+    """Maximum over a ``size`` x ``size`` window of activations; of -1/+1 values it is the OR of their bits.
 
     Parameters
     ----------
@@ -271,7 +310,12 @@ class Encoding:
     offset: int
 
 
-BINARY = Encoding(bits=1, scale=2, offset=-1)
+def activation(levels: int) -> Encoding:
+    """How numbers of thresholds reached stand for activations of so many levels."""
+    return Encoding(bits=levels.bit_length(), scale=2, offset=-levels)
+
+
+BINARY = activation(1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -393,7 +437,9 @@ class Network:
                         f"{layer.name}: pools sums; put it behind the Threshold, which gives the same result"
                     )
                 case MaxPool() if signal != "bits":
-                    raise NetworkError(f"{layer.name}: pools {signal}; only -1/+1 activations can be pooled")
+                    raise NetworkError(
+                        f"{layer.name}: pools {signal}; only activations behind a Threshold, or bits, can be pooled"
+                    )
                 case ArgMax() if not isinstance(self.layers[index - 1], Dense) or index == 0:
                     raise NetworkError(f"{layer.name}: an ArgMax follows a Dense; here it gets {signal}")
                 case ArgMax() if index != len(self.layers) - 1:

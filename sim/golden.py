@@ -127,7 +127,10 @@ def run_layer(layer: Layer, values: NDArray) -> NDArray:
             flat = values.transpose(0, 3, 1, 2).reshape(len(values), -1)
             return _product(flat, layer.weights.T)[:, None, None, :]
         case Threshold():
-            return np.where(values >= layer.thresholds, np.int8(1), np.int8(-1))
+            reached = np.zeros(values.shape, np.int8)
+            for level in layer.by_channel.T:
+                reached += values >= level
+            return 2 * reached - np.int8(layer.levels)
         case MaxPool():
             windows = sliding_window_view(values, (layer.size, layer.size), (1, 2))
             return windows[:, :: layer.stride, :: layer.stride].max((-2, -1))

@@ -12,31 +12,32 @@ __all__ = ["random_frames", "random_network", "random_plan", "random_spatial"]
 
 
 def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_channels: int = 5) -> Network:
-    """Draw a small network: 1 to 3 convolutions or poolings, 0 to 2 dense layers, any input kind.
+    """Draw a small network: 1 to 3 convolutions or poolings, 0 to 2 dense layers, any input kind, some of many levels.
 
     Thresholds are drawn from the middle of what each sum can reach, so that activations differ, with a few channels
     that are always or never on.
     """
     spec = _input(rng, largest_side, largest_channels)
     layers: list[Layer] = []
-    shape, binary = spec.shape, spec.kind == "bits"
+    shape, values = spec.shape, _input_values(spec)
+    active = spec.kind == "bits"
     for index in range(int(rng.integers(0, 4))):
-        if binary and min(shape[1:]) >= 2 and rng.random() < 0.3:
+        if active and min(shape[1:]) >= 2 and rng.random() < 0.3:
             size = int(rng.integers(2, min(3, *shape[1:]) + 1))
             layers.append(MaxPool(name=f"pool{index}", size=size, stride=int(rng.integers(1, size + 1))))
         else:
             layers.append(_conv(rng, f"conv{index}", shape, largest_channels))
             shape = layers[-1].output_shape(shape)
-            layers.append(_threshold(rng, f"sign{index}", layers[-1], spec, binary))
-            binary = True
+            layers.append(sign := _threshold(rng, f"sign{index}", layers[-1], values))
+            active, values = True, _activations(sign)
             continue
         shape = layers[-1].output_shape(shape)
     hidden = int(rng.integers(0, 2)) if layers else 1
     for index in range(hidden):
         layers.append(_dense(rng, f"fc{index}", shape))
         shape = layers[-1].output_shape(shape)
-        layers.append(_threshold(rng, f"fc{index}_sign", layers[-1], spec, binary))
-        binary = True
+        layers.append(sign := _threshold(rng, f"fc{index}_sign", layers[-1], values))
+        values = _activations(sign)
     if rng.random() < 0.7:
         layers += [_dense(rng, "scores", shape), ArgMax(name="classify")]
     return Network(name="random", input=spec, layers=tuple(layers))
@@ -147,17 +148,28 @@ def _dense(rng: np.random.Generator, name: str, shape: Shape) -> Dense:
     )
 
 
-def _threshold(rng: np.random.Generator, name: str, layer: Layer, spec: InputSpec, binary: bool) -> Threshold:
+def _input_values(spec: InputSpec) -> tuple[int, int]:
+    """Lowest and highest value that the first layer sees."""
+    if spec.kind == "bits":
+        return -1, 1
+    return (0, 255) if spec.table is None else (int(spec.table.min()), int(spec.table.max()))
+
+
+def _activations(threshold: Threshold) -> tuple[int, int]:
+    return -threshold.levels, threshold.levels
+
+
+def _threshold(rng: np.random.Generator, name: str, layer: Layer, values: tuple[int, int]) -> Threshold:
+    """Thresholds for sums of values from the lowest to the highest; one level as often as several."""
     assert isinstance(layer, (Conv2D, Dense))
+    low, high = values
+    levels = int(rng.choice([1, 1, 1, 1, 2, 3, 3, 7]))
     flat = layer.weights.reshape(len(layer.weights), -1).astype(np.int64)
-    if binary:
-        low, high, middle = -1, 1, np.zeros(len(flat))
-    else:
-        values = np.arange(256) if spec.table is None else spec.table
-        low, high = int(values.min()), int(values.max())
-        middle = flat.sum(1) * (low + high) / 2
+    middle = flat.sum(1) * (low + high) / 2
     spread = (high - low) * np.sqrt(flat.shape[1]) / 2
-    thresholds = np.round(middle + rng.normal(0, spread, len(flat))).astype(np.int64)
+    thresholds = np.round(middle[:, None] + rng.normal(0, spread, (len(flat), levels))).astype(np.int64)
     constant = rng.random(len(flat)) < 0.1
-    thresholds[constant] = rng.choice([-(10**8), 10**8], int(constant.sum()))
-    return Threshold(name=name, thresholds=thresholds.astype(np.int32))
+    thresholds[constant] = rng.choice([-(10**8), 10**8], (int(constant.sum()), 1))
+    if levels > 2:
+        thresholds[rng.random(len(flat)) < 0.1, -1] = 10**8  # a level that is never reached
+    return Threshold(name=name, thresholds=np.sort(thresholds, 1).astype(np.int32))

@@ -46,7 +46,8 @@ def _details(layer: Layer) -> dict[str, Any]:
         case Dense():
             return {"weights": layer.weights.size, "positive": _positive(layer.weights)}
         case Threshold():
-            return {"thresholds": layer.thresholds.size}
+            levels = {"levels": layer.levels} if layer.levels > 1 else {}
+            return {"thresholds": layer.thresholds.size} | levels
         case MaxPool():
             return {"size": layer.size, "stride": layer.stride}
         case _:

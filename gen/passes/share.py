@@ -252,8 +252,9 @@ def least_places(luts: Mapping[Form, int]) -> Strategy:
 
 def _first_filter(stage: _Wired) -> _Wired:
     if isinstance(stage, DenseStage):
-        return replace(stage, weights=stage.weights[:1], biases=stage.biases[:1], offsets=stage.offsets[:1])
-    thresholds = {border: row[:1] for border, row in stage.thresholds.items()}
+        only = {"biases": stage.biases[:1], "offsets": stage.offsets[:1], "steps": stage.steps[:1]}
+        return replace(stage, weights=stage.weights[:1], **only)
+    thresholds = {border: row[: stage.levels] for border, row in stage.thresholds.items()}
     shape = (1, *stage.output_shape[1:])
     return replace(stage, weights=stage.weights[:1], thresholds=thresholds, output_shape=shape)
 

@@ -34,7 +34,8 @@ def folded_network(rng: np.random.Generator) -> Network:
         pad = int(rng.random() < 0.3 and kernel == 3)
         weights = rng.choice(np.array([-1, 1], np.int8), (filters, channels, kernel, kernel))
         layers.append(Conv2D(name=f"conv{index}", weights=weights, stride=stride, padding=(pad,) * 4))
-        layers.append(Threshold(name=f"sign{index}", thresholds=rng.integers(-2, 3, filters).astype(np.int32)))
+        thresholds = np.sort(rng.integers(-2, 3, (filters, int(rng.choice([1, 1, 3])))), 1).astype(np.int32)
+        layers.append(Threshold(name=f"sign{index}", thresholds=thresholds))
         channels, side = filters, (side + 2 * pad - kernel) // stride + 1
         if side >= 4 and rng.random() < 0.4:
             layers.append(MaxPool(name=f"pool{index}"))

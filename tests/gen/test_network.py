@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xnorweave.errors import NetworkError
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, Encoding, InputSpec, Layer, MaxPool, Network, Threshold
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -17,6 +17,10 @@ def conv(name: str = "conv", out: int = 4, channels: int = 1, size: int = 3, **o
 
 def sign(name: str = "sign", channels: int = 4) -> Threshold:
     return Threshold(name=name, thresholds=np.zeros(channels, np.int32))
+
+
+def levels(rows: list[Any]) -> Threshold:
+    return Threshold(name="sign", thresholds=np.array(rows, np.int32))
 
 
 def dense(name: str = "fc", out: int = 3, inputs: int = 36) -> Dense:
@@ -82,6 +86,15 @@ def test_arrays_are_copied_and_read_only() -> None:
         (lambda: conv(padding=(0, 0)), r"conv: padding=\(0, 0\) is not \(top, bottom, left, right\)"),
         (lambda: Threshold(name="t", thresholds=np.zeros(2)), r"t: thresholds are float64, not integers; use ceil"),
         (lambda: sign(channels=0), r"sign: thresholds have shape \(0,\), not one per channel"),
+        (
+            lambda: levels([[[1]]]),
+            r"sign: thresholds have shape \(1, 1, 1\), not .* \[channels, levels\]; reshape them",
+        ),
+        (
+            lambda: levels([[0, 1, 2], [3, 3, 1]]),
+            r"sign: thresholds \[3, 3, 1\] of channel 1 do not ascend; sort them",
+        ),
+        (lambda: levels([[0] * 16]), r"sign: 16 levels of a channel, more than 15; train with fewer"),
         (lambda: MaxPool(name="p", size=4), r"p: size=4 is not a whole number from 2 to 3"),
         (lambda: MaxPool(name="p", stride=3), r"p: stride=3 is not a whole number from 1 to 2"),
         (lambda: InputSpec(kind="pixels", shape=(1, 8)), r"input: shape=\(1, 8\) is not \(channels, height, width\)"),
@@ -98,6 +111,15 @@ def test_what_a_layer_refuses(make: Any, message: str) -> None:
         make()
 
 
+def test_levels_of_a_threshold() -> None:
+    two_bits, one = levels([[-1, 0, 0], [1, 2, 3]]), levels([[4], [5]])
+    assert (two_bits.levels, two_bits.encoding) == (3, Encoding(bits=2, scale=2, offset=-3))
+    assert (one.levels, one.encoding, one.thresholds.tolist()) == (1, Encoding(bits=1, scale=2, offset=-1), [4, 5])
+    assert two_bits.output_shape((2, 4, 5)) == (2, 4, 5)
+    with pytest.raises(NetworkError, match="sign: 2 thresholds for 3 channels; give one each"):
+        two_bits.output_shape((3, 4, 5))
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -106,7 +128,7 @@ def test_what_a_layer_refuses(make: Any, message: str) -> None:
         ([sign(channels=1)], r"sign: a Threshold follows a Conv2D or a Dense; here it gets pixels"),
         ([conv(), sign(), sign("again")], r"again: a Threshold follows .*; here it gets bits"),
         ([conv(), MaxPool(name="p")], r"p: pools sums; put it behind the Threshold, which gives the same result"),
-        ([MaxPool(name="p")], r"p: pools pixels; only -1/\+1 activations can be pooled"),
+        ([MaxPool(name="p")], r"p: pools pixels; only activations behind a Threshold, or bits, can be pooled"),
         ([ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets pixels"),
         ([conv(), ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets sums"),
         ([dense(inputs=64), ArgMax(name="a"), sign()], r"(a: an ArgMax is the last layer|sign: )"),

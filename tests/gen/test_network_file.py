@@ -192,8 +192,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: with_entry("fc.weights.npy", npy(np.ones((3, 63), np.int8))), r"fc: weights take 63 inputs, .* 64"),
     "a threshold too few": (
         lambda: with_entry("sign.thresholds.npy", npy(np.zeros(3, np.int32))), r"sign: 3 thresholds for 4 channels"),
-    "thresholds of 2 dimensions": (
-        lambda: with_entry("sign.thresholds.npy", npy(np.zeros((4, 1), np.int32))), r"sign: thresholds have shape"),
+    "thresholds of 3 dimensions": (
+        lambda: with_entry("sign.thresholds.npy", npy(np.zeros((4, 1, 1), np.int32))), r"sign: thresholds have shape"),
+    "levels that fall": (
+        lambda: with_entry("sign.thresholds.npy", npy(np.tile(np.int32([2, 1]), (4, 1)))), r"sign: .* do not ascend"),
+    "a thousand levels": (
+        lambda: with_entry("sign.thresholds.npy", npy(np.zeros((4, 1000), np.int32))), r"sign: 1000 levels"),
     "no thresholds": (
         lambda: with_entry("sign.thresholds.npy", npy(np.zeros(0, np.int32))), r"sign: thresholds have shape"),
     "thresholds beyond int32": (
@@ -371,6 +375,20 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path) -> None:
         assert type(before) is type(after)
         assert not isinstance(after, Conv2D) or not after.weights.flags.writeable
     assert os.listdir(tmp_path) == ["net.npz"]
+
+
+def test_levels_come_back_as_they_were(tmp_path: Path) -> None:
+    layers = (
+        Conv2D(name="conv", weights=np.ones((2, 1, 3, 3), np.int8), stride=3),
+        Threshold(name="levels", thresholds=np.array([[-3, 0, 2], [1, 1, 5]], np.int32)),
+    )
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(1, 8, 8)), layers=layers)
+    save_network(network, tmp_path / "n.npz")
+    again = load_network(tmp_path / "n.npz").layers
+    assert isinstance(again[0], Conv2D)
+    assert isinstance(again[1], Threshold)
+    assert again[0].stride == 3
+    assert again[1].thresholds.tolist() == [[-3, 0, 2], [1, 1, 5]]
 
 
 def test_equal_networks_are_equal_bytes() -> None:

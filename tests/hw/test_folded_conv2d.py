@@ -10,7 +10,7 @@ from xnorweave.hw.sliding_window import border_classes
 
 
 def reference(weights, thresholds, frame, stride, padding):
-    """Bits [rows, columns, outputs] of a frame [rows, columns, channels]."""
+    """Levels reached [rows, columns, outputs] of a frame [rows, columns, channels]."""
     top, bottom, left, right = padding
     padded = np.pad(frame, ((top, bottom), (left, right), (0, 0)))
     kernel = weights.shape[2:]
@@ -20,7 +20,7 @@ def reference(weights, thresholds, frame, stride, padding):
         window = padded[y * stride : y * stride + kernel[0], x * stride : x * stride + kernel[1]]
         sums = np.einsum("oijk,jki->o", weights, window)
         border = rows.index[y] << columns.bits | columns.index[x]
-        result[y, x] = sums >= np.array(thresholds[border])
+        result[y, x] = (sums[:, None] >= np.array(thresholds[border]).reshape(len(sums), -1)).sum(1)
     return result
 
 
@@ -56,13 +56,16 @@ class Layer:
         buffer_rows=None,
         block_ram=True,
         kernels=0,
+        levels=1,
     ):
         self.bits, self.stride, self.padding, self.simd, self.channels = bits, stride, padding, simd, channels
         self.weights = of_kernels(rng, kernels, outputs, channels, kernel)
         rows, columns = border_classes(size, kernel, stride, padding)
         spread = channels * kernel[0] * kernel[1] * (2**bits - 1) // 4
         self.thresholds = {
-            r << columns.bits | c: tuple(int(t) for t in rng.integers(-spread, spread + 1, outputs))
+            r << columns.bits | c: tuple(
+                int(t) for t in np.sort(rng.integers(-spread, spread + 1, (outputs, levels)), 1).flat
+            )
             for r, c in itertools.product(range(len(rows.spans)), range(len(columns.spans)))
         }
         matrix = self.weights.transpose(0, 2, 3, 1).reshape(outputs, -1)
@@ -81,7 +84,9 @@ class Layer:
             buffer_rows=buffer_rows or 2 * size[0],
             block_ram=block_ram,
             codebook=bool(kernels),
+            levels=levels,
         )
+        self.lane_bits = levels.bit_length()
         self.frames = rng.integers(0, 2**bits, (4, *size, channels))
         self.frames[0], self.frames[1] = 0, 2**bits - 1
 
@@ -93,7 +98,10 @@ class Layer:
     @property
     def expected(self):
         results = [reference(self.weights, self.thresholds, f, self.stride, self.padding) for f in self.frames]
-        return [[sum(int(bit) << k for k, bit in enumerate(p)) for p in r.reshape(-1, r.shape[2])] for r in results]
+        return [
+            [sum(int(value) << k * self.lane_bits for k, value in enumerate(p)) for p in r.reshape(-1, r.shape[2])]
+            for r in results
+        ]
 
     def run(self, stream, pace=(0.0, 0.0), **options):
         return stream(self.unit, self.words, len(self.expected[0]), pace, **options)
@@ -136,6 +144,11 @@ LAYERS = [
     {"kernels": 1, "kernel": (1, 1), "pe": 4},  # one tap: the code of the first is all there is
     {"kernels": 1, "kernel": (1, 1), "pe": 6, "simd": 4, "vectors": 2},  # one word
     {"kernels": 7, "size": (3, 3), "pe": 6, "simd": 4},  # one word for all taps
+    {"levels": 3},
+    {"levels": 3, "bits": 2, "pe": 4, "vectors": 3, "padding": (1, 1, 1, 1)},
+    {"levels": 2, "pe": 6, "simd": 4, "kernels": 5, "vectors": 2},
+    {"levels": 7, "outputs": 40, "pe": 3, "padding": (0, 1, 1, 0)},
+    {"levels": 3, "outputs": 40, "pe": 2},
 ]
 
 

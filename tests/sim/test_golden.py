@@ -68,7 +68,8 @@ def loop_run(network, frame):
             case Dense():
                 values, shape = loop_dense(layer, values, shape)
             case Threshold():
-                values = {place: 1 if v >= layer.thresholds[place[0]] else -1 for place, v in values.items()}
+                rows = layer.thresholds.reshape(shape[0], -1).tolist()
+                values = {p: sum(1 if v >= limit else -1 for limit in rows[p[0]]) for p, v in values.items()}
             case ArgMax():
                 scores = [values[c, 0, 0] for c in range(shape[0])]
                 yield layer.name, scores.index(max(scores))
@@ -120,7 +121,9 @@ def random_network(seed):
         layers.append(layer)
 
     def threshold(spread):
-        add(Threshold(name=f"t{len(layers)}", thresholds=rng.integers(-spread, spread + 1, shape[0]).astype(np.int32)))
+        size = (shape[0], int(rng.choice([1, 1, 2, 3, 15])))
+        thresholds = np.sort(rng.integers(-spread, spread + 1, size), 1).astype(np.int32)
+        add(Threshold(name=f"t{len(layers)}", thresholds=thresholds))
 
     for _ in range(rng.integers(0, 3)):
         conv = random_conv(rng, f"c{len(layers)}", shape)
