@@ -17,6 +17,7 @@ from xnorweave.hw.argmax import ArgMax
 from xnorweave.hw.conv2d import Conv2D
 from xnorweave.hw.dense import BiasUnit, Dense
 from xnorweave.hw.folded_conv2d import FoldedConv2D
+from xnorweave.hw.global_sum import GlobalSum
 from xnorweave.hw.lanes import Packer, Unpacker
 from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.hw.maxpool import MaxPool
@@ -34,6 +35,7 @@ from xnorweave.passes.streamline import (
     ArgMaxStage,
     ConvStage,
     DenseStage,
+    GlobalSumStage,
     PoolStage,
     Stage,
     TableStage,
@@ -183,6 +185,14 @@ class _Builder:
                     lane_bits=stage.encoding.bits,
                 )
                 self._add(stage, pool, stage.encoding)
+            case GlobalSumStage():
+                total = GlobalSum(
+                    channels=stage.input_shape[0],
+                    lane_bits=stage.encoding.bits,
+                    positions=stage.positions,
+                    sum_bits=stage.output_encoding.bits,
+                )
+                self._add(stage, total, stage.output_encoding)
             case DenseStage():
                 self._dense(stage, plan)
             case ArgMaxStage():
@@ -196,7 +206,7 @@ class _Builder:
         certify(graph, stage.matrix, stage.name)
         return graph
 
-    def _add(self, stage: ConvStage | PoolStage, part: wiring.Component, encoding: Encoding) -> None:
+    def _add(self, stage: ConvStage | PoolStage | GlobalSumStage, part: wiring.Component, encoding: Encoding) -> None:
         channels, height, width = stage.output_shape
         self._tap(
             part,

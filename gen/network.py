@@ -21,6 +21,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Encoding",
+    "GlobalSum",
     "InputSpec",
     "Layer",
     "MaxPool",
@@ -239,6 +240,30 @@ class MaxPool:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class GlobalSum:
+    """Sum of each channel's activations over all positions: global average pooling without its division.
+
+    The division scales all sums of a `Dense` behind it alike, so its thresholds are scaled instead, and an `ArgMax`
+    does not see it.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    """
+
+    name: str
+    kind: str = field(default="global_sum", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """``(channels, 1, 1)``."""
+        return shape[0], 1, 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dense:
     """Fully connected layer with {-1, +1} weights: ``acc[o] = sum w[o,i] * v[i]``.
 
@@ -290,7 +315,7 @@ class ArgMax:
         return 1, 1, 1
 
 
-Layer = Conv2D | Threshold | MaxPool | Dense | ArgMax
+Layer = Conv2D | Threshold | MaxPool | GlobalSum | Dense | ArgMax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,7 +408,8 @@ class Network:
     input : InputSpec
         What a frame is.
     layers : tuple of Layer
-        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out.
+        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out; totals (GlobalSum) into a Dense, a
+        Conv2D of 1x1, or out.
     classes : tuple of str
         Labels of the outputs, or empty.
     history : tuple of str
@@ -440,6 +466,17 @@ class Network:
                     raise NetworkError(
                         f"{layer.name}: pools {signal}; only activations behind a Threshold, or bits, can be pooled"
                     )
+                case GlobalSum() if signal == "sums":
+                    raise NetworkError(
+                        f"{layer.name}: adds up sums; put it behind the Threshold, or in front of a 1x1 convolution, "
+                        "which as a Dense then gives the same sums"
+                    )
+                case GlobalSum() if signal != "bits":
+                    raise NetworkError(
+                        f"{layer.name}: adds up {signal}; only activations behind a Threshold, or bits, can be added up"
+                    )
+                case GlobalSum():
+                    signal = "totals"
                 case ArgMax() if not isinstance(self.layers[index - 1], Dense) or index == 0:
                     raise NetworkError(f"{layer.name}: an ArgMax follows a Dense; here it gets {signal}")
                 case ArgMax() if index != len(self.layers) - 1:

@@ -19,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError
-from xnorweave.network import MAX_LAYERS, ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import (
+    MAX_LAYERS,
+    ArgMax,
+    Conv2D,
+    Dense,
+    GlobalSum,
+    InputSpec,
+    Layer,
+    MaxPool,
+    Network,
+    Threshold,
+)
 
 __all__ = ["FORMAT", "load_network", "network_bytes", "network_of", "read_arrays", "save_network"]
 
@@ -33,6 +44,7 @@ _LAYER_CLASSES: dict[str, type] = {
     "conv2d": Conv2D,
     "threshold": Threshold,
     "max_pool": MaxPool,
+    "global_sum": GlobalSum,
     "dense": Dense,
     "arg_max": ArgMax,
 }
@@ -40,6 +52,7 @@ _LAYER_OPTIONS = {
     "conv2d": {"stride", "padding"},
     "max_pool": {"size", "stride"},
     "threshold": set(),
+    "global_sum": set(),
     "dense": set(),
     "arg_max": set(),
 }

@@ -6,9 +6,17 @@ than all of the choice.
 
 from xnorweave.cost import CostFamily
 from xnorweave.folded_cost import Resources, memory
-from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, TableStage
+from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, GlobalSumStage, PoolStage, TableStage
 
-__all__ = ["adapter", "argmax_resources", "link_resources", "pool_resources", "table_resources", "wired_resources"]
+__all__ = [
+    "adapter",
+    "argmax_resources",
+    "global_sum_resources",
+    "link_resources",
+    "pool_resources",
+    "table_resources",
+    "wired_resources",
+]
 
 # Of a wired layer's sums and thresholds: so many LUT places for each weight to this power, and so much more for each
 # further bit of an input. Best strategy of each layer in bench/results/cost.json: 226 places on iCE40 for 36 x 8
@@ -67,6 +75,12 @@ def pool_resources(stage: PoolStage, family: CostFamily) -> Resources:
     each = -(-others // 3) if bits == 1 else others * (2 if bits == 2 else 2 * bits)
     window = _window(bits * channels, columns, (stage.size, stage.size), family)
     return window + Resources(luts=each * channels, flip_flops=bits * channels)
+
+
+def global_sum_resources(stage: GlobalSumStage) -> Resources:
+    """Sums over all positions: an accumulator for each channel."""
+    bits = stage.input_shape[0] * stage.output_encoding.bits
+    return Resources(luts=bits + 10, flip_flops=bits + stage.positions.bit_length())
 
 
 def table_resources(stage: TableStage) -> Resources:

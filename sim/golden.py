@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from xnorweave.errors import DataError
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 
 __all__ = ["GoldenResult", "input_values", "run", "run_layer"]
 
@@ -134,6 +134,8 @@ def run_layer(layer: Layer, values: NDArray) -> NDArray:
         case MaxPool():
             windows = sliding_window_view(values, (layer.size, layer.size), (1, 2))
             return windows[:, :: layer.stride, :: layer.stride].max((-2, -1))
+        case GlobalSum():
+            return values.sum((1, 2), np.int32, keepdims=True)
         case ArgMax():
             return values[:, 0, 0, :].argmax(1)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from xnorweave.folded_cost import least_buffer_rows
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Shape, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Shape, Threshold
 from xnorweave.passes.folds import Link, folded, links, spatial, storages, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
@@ -32,6 +32,10 @@ def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_c
             active, values = True, _activations(sign)
             continue
         shape = layers[-1].output_shape(shape)
+    if active and rng.random() < 0.25:
+        layers.append(GlobalSum(name="total"))
+        positions = shape[1] * shape[2]
+        shape, values = layers[-1].output_shape(shape), (values[0] * positions, values[1] * positions)
     hidden = int(rng.integers(0, 2)) if layers else 1
     for index in range(hidden):
         layers.append(_dense(rng, f"fc{index}", shape))

@@ -10,8 +10,23 @@ from xnorweave.errors import UnsupportedError
 from xnorweave.folded_cost import Resources, distinct_kernels, folded_resources, least_buffer_rows, sum_bits
 from xnorweave.hw.folded_conv2d import group_cycles
 from xnorweave.passes.plan_types import LayerPlan, Storage
-from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage
-from xnorweave.stream_cost import adapter, argmax_resources, pool_resources, table_resources, wired_resources
+from xnorweave.passes.streamline import (
+    ArgMaxStage,
+    ConvStage,
+    DenseStage,
+    GlobalSumStage,
+    PoolStage,
+    Stage,
+    TableStage,
+)
+from xnorweave.stream_cost import (
+    adapter,
+    argmax_resources,
+    global_sum_resources,
+    pool_resources,
+    table_resources,
+    wired_resources,
+)
 
 __all__ = [
     "MOST_KERNELS",
@@ -75,7 +90,9 @@ def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
     return Link(plan.lanes, burst, gap, bits)
 
 
-def unfolded(stage: TableStage | PoolStage | ArgMaxStage, before: Link, family: CostFamily | None) -> LayerPlan:
+def unfolded(
+    stage: TableStage | PoolStage | GlobalSumStage | ArgMaxStage, before: Link, family: CostFamily | None
+) -> LayerPlan:
     """The one way to build a stage without weights; without a family no cost is estimated."""
     match stage:
         case TableStage():
@@ -84,6 +101,9 @@ def unfolded(stage: TableStage | PoolStage | ArgMaxStage, before: Link, family: 
         case PoolStage():
             cost = pool_resources(stage, family) if family else Resources()
             cycles, lanes = math.prod(stage.input_shape[1:]), before.lanes
+        case GlobalSumStage():
+            cost = global_sum_resources(stage) if family else Resources()
+            cycles, lanes = stage.positions, before.lanes
         case ArgMaxStage():
             cost = argmax_resources(stage, before.lanes, before.sum_bits) if family else Resources()
             cycles, lanes = -(-stage.classes // before.lanes), 1

@@ -23,6 +23,7 @@ from xnorweave.network import (
     Conv2D,
     Dense,
     Encoding,
+    GlobalSum,
     MaxPool,
     Network,
     Padding,
@@ -35,6 +36,7 @@ __all__ = [
     "ArgMaxStage",
     "ConvStage",
     "DenseStage",
+    "GlobalSumStage",
     "PoolStage",
     "Stage",
     "TableStage",
@@ -111,6 +113,31 @@ class PoolStage:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class GlobalSumStage:
+    """Sums of activations of one ``encoding`` over all positions."""
+
+    name: str
+    layer: str
+    input_shape: Shape
+    encoding: Encoding
+
+    @property
+    def positions(self) -> int:
+        """Pixels of a frame."""
+        return self.input_shape[1] * self.input_shape[2]
+
+    @property
+    def output_shape(self) -> Shape:
+        """One pixel."""
+        return self.input_shape[0], 1, 1
+
+    @property
+    def output_encoding(self) -> Encoding:
+        """Of the sums: as many levels as all positions have together."""
+        return activation(-self.encoding.offset * self.positions)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DenseStage:
     """Dense layer, with its thresholds where it has some.
 
@@ -184,7 +211,7 @@ class ArgMaxStage:
     classes: int
 
 
-Stage = TableStage | ConvStage | PoolStage | DenseStage | ArgMaxStage
+Stage = TableStage | ConvStage | PoolStage | GlobalSumStage | DenseStage | ArgMaxStage
 
 
 def streamline(network: Network) -> tuple[Stage, ...]:
@@ -219,6 +246,10 @@ def streamline(network: Network) -> tuple[Stage, ...]:
                         encoding=encoding,
                     )
                 )
+            case GlobalSum():
+                total = GlobalSumStage(name=layer.name, layer=layer.name, input_shape=before, encoding=encoding)
+                stages.append(total)
+                encoding = total.output_encoding
             case ArgMax():
                 stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0]))
     return tuple(stages)

@@ -6,7 +6,7 @@ import pytest
 from xnorweave.emit import emit
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.lower import lower
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
 from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
@@ -55,6 +55,8 @@ def reference(network: Network, frame: np.ndarray) -> np.ndarray:
                 values = reference_conv(layer, values)
             case MaxPool():
                 values = reference_pool(layer, values)
+            case GlobalSum():
+                values = values.sum((1, 2)).reshape(-1, 1, 1)
             case Dense():
                 values = (layer.weights.astype(int) @ values.reshape(-1))[:, None, None]
             case Threshold():
@@ -88,12 +90,26 @@ def of_levels(rng: np.random.Generator, count: int) -> list[Layer]:
     ]
 
 
+def averaged(rng: np.random.Generator, count: int, *, hidden: bool) -> list[Layer]:
+    layers: list[Layer] = [
+        Conv2D(name="a", weights=signs(rng, 5, 2, 3, 3), stride=2),
+        levels(rng, "ta", 5, count, 6),
+        GlobalSum(name="total"),
+    ]
+    if hidden:
+        layers += [Dense(name="b", weights=signs(rng, 6, 5)), levels(rng, "tb", 6, count, 9)]
+    return [*layers, Dense(name="c", weights=signs(rng, 4, 6 if hidden else 5)), ArgMax(name="class")]
+
+
 CASES = {
     "stride 3": lambda rng: strided(rng, 3),
     "stride 7": lambda rng: strided(rng, 7),
     "levels 2": lambda rng: of_levels(rng, 2),
     "levels 3": lambda rng: of_levels(rng, 3),
     "levels 7": lambda rng: of_levels(rng, 7),
+    "average of bits": lambda rng: averaged(rng, 1, hidden=False),
+    "average of levels": lambda rng: averaged(rng, 3, hidden=True),
+    "average alone": lambda rng: averaged(rng, 2, hidden=False)[:3],
 }
 
 
@@ -140,7 +156,7 @@ def test_hardware_is_the_golden_model(case, engine, rng):
 
 
 @pytest.mark.parametrize("engine", ["spatial", "folded"])
-@pytest.mark.parametrize("case", ["stride 3", "levels 3"])
+@pytest.mark.parametrize("case", ["stride 3", "levels 3", "average of levels"])
 def test_verilog_is_the_golden_model(case, engine, rng, need):
     need("icarus")
     network = network_of(case, rng)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xnorweave.errors import NetworkError
-from xnorweave.network import ArgMax, Conv2D, Dense, Encoding, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, Encoding, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -54,6 +54,7 @@ def test_shapes_weights_and_macs_of_a_chain() -> None:
         (MaxPool(name="p"), (4, 5, 7), (4, 2, 3)),
         (MaxPool(name="p", size=3, stride=1), (4, 5, 7), (4, 3, 5)),
         (MaxPool(name="p", size=3, stride=3), (4, 3, 8), (4, 1, 2)),
+        (GlobalSum(name="total"), (5, 3, 4), (5, 1, 1)),
         (dense(inputs=24), (2, 3, 4), (3, 1, 1)),
     ],
 )
@@ -129,6 +130,15 @@ def test_levels_of_a_threshold() -> None:
         ([conv(), sign(), sign("again")], r"again: a Threshold follows .*; here it gets bits"),
         ([conv(), MaxPool(name="p")], r"p: pools sums; put it behind the Threshold, which gives the same result"),
         ([MaxPool(name="p")], r"p: pools pixels; only activations behind a Threshold, or bits, can be pooled"),
+        (
+            [conv(), GlobalSum(name="g")],
+            r"g: adds up sums; put it behind the Threshold, or in front of a 1x1 convolution, which as a Dense",
+        ),
+        ([GlobalSum(name="g")], r"g: adds up pixels; only activations behind a Threshold, or bits, can be added up"),
+        ([conv(), sign(), GlobalSum(name="g"), GlobalSum(name="h")], r"h: adds up totals; only activations"),
+        ([conv(), sign(), GlobalSum(name="g"), MaxPool(name="p")], r"p: pools totals; only activations"),
+        ([conv(), sign(), GlobalSum(name="g"), sign("t")], r"t: a Threshold follows .*; here it gets totals"),
+        ([conv(), sign(), GlobalSum(name="g"), ArgMax(name="a")], r"a: an ArgMax follows .*; here it gets totals"),
         ([ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets pixels"),
         ([conv(), ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets sums"),
         ([dense(inputs=64), ArgMax(name="a"), sign()], r"(a: an ArgMax is the last layer|sign: )"),

@@ -19,7 +19,7 @@ import pytest
 
 from xnorweave.errors import NetworkError
 from xnorweave.importers import load_any
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Threshold
 from xnorweave.network_file import load_network, network_bytes, save_network
 
 XNORWEAVE = Path(sys.executable).with_name("xnorweave")
@@ -381,6 +381,7 @@ def test_levels_come_back_as_they_were(tmp_path: Path) -> None:
     layers = (
         Conv2D(name="conv", weights=np.ones((2, 1, 3, 3), np.int8), stride=3),
         Threshold(name="levels", thresholds=np.array([[-3, 0, 2], [1, 1, 5]], np.int32)),
+        GlobalSum(name="total"),
     )
     network = Network(name="n", input=InputSpec(kind="bits", shape=(1, 8, 8)), layers=layers)
     save_network(network, tmp_path / "n.npz")
@@ -389,6 +390,7 @@ def test_levels_come_back_as_they_were(tmp_path: Path) -> None:
     assert isinstance(again[1], Threshold)
     assert again[0].stride == 3
     assert again[1].thresholds.tolist() == [[-3, 0, 2], [1, 1, 5]]
+    assert isinstance(again[2], GlobalSum)
 
 
 def test_equal_networks_are_equal_bytes() -> None:

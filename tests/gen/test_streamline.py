@@ -6,7 +6,15 @@ import pytest
 from xnorweave.errors import UnsupportedError
 from xnorweave.hw.sliding_window import border_classes
 from xnorweave.network import ArgMax, Conv2D, Dense, Encoding, InputSpec, Network, Threshold
-from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, TableStage, streamline
+from xnorweave.passes.streamline import (
+    ArgMaxStage,
+    ConvStage,
+    DenseStage,
+    GlobalSumStage,
+    PoolStage,
+    TableStage,
+    streamline,
+)
 from xnorweave.sim.random_networks import random_network
 
 
@@ -135,4 +143,6 @@ def test_every_stage_carries_one_layer(seed):
     carried = [stage.layer for stage in stages if not isinstance(stage, TableStage)]
     assert len(set(carried)) == len(carried)
     assert set(carried) <= {layer.name for layer in network.layers}
-    assert all(isinstance(s, (TableStage, ConvStage, PoolStage, DenseStage, ArgMaxStage)) for s in stages)
+    assert all(
+        isinstance(s, (TableStage, ConvStage, PoolStage, GlobalSumStage, DenseStage, ArgMaxStage)) for s in stages
+    )

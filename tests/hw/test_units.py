@@ -5,6 +5,7 @@ import pytest
 from amaranth import signed, unsigned
 
 from xnorweave.hw.argmax import ArgMax
+from xnorweave.hw.global_sum import GlobalSum
 from xnorweave.hw.maxpool import MaxPool
 from xnorweave.hw.pixel_table import PixelTable
 from xnorweave.hw.stream_fifo import StreamFifo
@@ -84,6 +85,22 @@ def test_maxpool_of_several_bits(bits, pace, stream, rng):
     want = [[pack(pixel, bits) for pixel in frame.reshape(-1, 3)] for frame in windows.max((-2, -1))]
     result = stream(unit, [[pack(p, bits) for p in f.reshape(-1, 3)] for f in frames], len(want[0]), pace)
     assert result.outputs == want
+
+
+@pytest.mark.parametrize(("bits", "positions", "sum_bits"), [(1, 7, 3), (2, 4, 4), (3, 1, 3)])
+def test_global_sum(bits, positions, sum_bits, pace, stream, rng):
+    frames = rng.integers(0, 1 << bits, (6, positions, 3))
+    frames[0] = (1 << bits) - 1
+    unit = GlobalSum(channels=3, lane_bits=bits, positions=positions, sum_bits=sum_bits)
+    result = stream(unit, [[pack(pixel, bits) for pixel in frame] for frame in frames], 1, pace)
+    assert result.outputs == [[pack(total, sum_bits)] for total in frames.sum(1)]
+    if pace == (0.0, 0.0):
+        assert (result.first_latency_cycles, result.interval_cycles) == (positions, positions)
+
+
+def test_global_sum_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="positions=0 is not positive"):
+        GlobalSum(channels=1, lane_bits=1, positions=0, sum_bits=1)
 
 
 def test_pixel_table(pace, stream, rng):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xnorweave.errors import DataError
 from xnorweave.images import as_frames
 from xnorweave.importers.bnn_pynq import from_arrays
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Threshold
 from xnorweave.network_file import read_arrays
 from xnorweave.sim import golden
 
@@ -65,6 +65,10 @@ def loop_run(network, frame):
                 values, shape = loop_conv(layer, values, shape)
             case MaxPool():
                 values, shape = loop_pool(layer, values, shape)
+            case GlobalSum():
+                positions = list(itertools.product(range(shape[1]), range(shape[2])))
+                values = {(c, 0, 0): sum(values[c, y, x] for y, x in positions) for c in range(shape[0])}
+                shape = (shape[0], 1, 1)
             case Dense():
                 values, shape = loop_dense(layer, values, shape)
             case Threshold():
@@ -135,6 +139,8 @@ def random_network(seed):
         if min(shape[1:]) >= 3 and rng.random() < 0.6:
             size = int(rng.integers(2, 4))
             add(MaxPool(name=f"p{len(layers)}", size=size, stride=int(rng.integers(1, size + 1))))
+    if layers and rng.random() < 0.3:
+        add(GlobalSum(name="total"))
     if rng.random() < 0.3 and layers:
         return Network(name="random", input=spec, layers=tuple(layers))
     add(Dense(name=f"d{len(layers)}", weights=signs(rng, (int(rng.integers(1, 6)), math.prod(shape)))))
