@@ -84,22 +84,28 @@ def _check_int(name: str, what: str, value: object, low: int, high: int) -> int:
 class Conv2D:
     """Cross-correlation with {-1, +1} weights: ``acc[o,y,x] = sum w[o,c,i,j] * v[c, y*stride+i, x*stride+j]``.
 
+    With groups, the ``k``-th part of the filters sees only the ``k``-th part of the channels; as many groups as
+    channels are a depthwise convolution.
+
     Parameters
     ----------
     name : str
         Unique in the network.
-    weights : int8 array [out, in, ky, kx]
+    weights : int8 array [out, in / groups, ky, kx]
         Each -1 or +1; ky and kx from 1 to 7.
     stride : int
         1 to 7, the same in both directions; beyond the kernel, input between windows is skipped.
     padding : Padding
         Zeros around the input: they add nothing to a sum, so a padded tap counts neither as -1 nor as +1.
+    groups : int
+        Parts of equal size that filters and channels are divided into; divides the filters.
     """
 
     name: str
     weights: NDArray[np.int8]
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
+    groups: int = 1
     kind: str = field(default="conv2d", init=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +121,10 @@ class Conv2D:
         for what, value, kernel in (("top", top, ky), ("bottom", bottom, ky), ("left", left, kx), ("right", right, kx)):
             _check_int(self.name, f"padding {what}", value, 0, kernel - 1)
         object.__setattr__(self, "padding", (int(top), int(bottom), int(left), int(right)))
+        object.__setattr__(self, "groups", _check_int(self.name, "groups", self.groups, 1, MAX_CHANNELS))
+        if len(self.weights) % self.groups:
+            filters = len(self.weights)
+            raise NetworkError(f"{self.name}: groups={self.groups} do not divide the {filters} filters; give a divisor")
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -125,8 +135,9 @@ class Conv2D:
         """Shape of the sums for an input of ``shape``; raises NetworkError where it does not fit."""
         channels, height, width = shape
         out, fan_in, ky, kx = self.weights.shape
-        if fan_in != channels:
-            raise NetworkError(f"{self.name}: weights take {fan_in} channels, but the layer before gives {channels}")
+        if fan_in * self.groups != channels:
+            each = f"{self.groups} groups of {fan_in}" if self.groups > 1 else f"{fan_in}"
+            raise NetworkError(f"{self.name}: weights take {each} channels, but the layer before gives {channels}")
         top, bottom, left, right = self.padding
         rows, columns = height + top + bottom - ky, width + left + right - kx
         if rows < 0 or columns < 0:

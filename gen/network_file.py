@@ -49,7 +49,7 @@ _LAYER_CLASSES: dict[str, type] = {
     "arg_max": ArgMax,
 }
 _LAYER_OPTIONS = {
-    "conv2d": {"stride", "padding"},
+    "conv2d": {"stride", "padding", "groups"},
     "max_pool": {"size", "stride"},
     "threshold": set(),
     "global_sum": set(),
@@ -234,6 +234,8 @@ def _layer_fields(layer: Layer) -> dict[str, Any]:
     match layer:
         case Conv2D():
             fields |= {"stride": layer.stride, "padding": list(layer.padding)}
+            # Files of networks without groups stay as they were, and readable by versions that know none.
+            fields |= {"groups": layer.groups} if layer.groups > 1 else {}
         case MaxPool():
             fields |= {"size": layer.size, "stride": layer.stride}
         case _:

@@ -41,7 +41,9 @@ def _register_luts(bits: int, family: CostFamily) -> int:
 def wired_resources(stage: ConvStage | DenseStage, family: CostFamily) -> Resources:
     """A layer that is wired for its weights, with its window."""
     bits = stage.encoding.bits
-    luts = _PLACES_PER_WEIGHT[family] * stage.weights.size**_WEIGHTS_POWER * (1 + _SHARE_PER_BIT * (bits - 1))
+    groups = stage.groups if isinstance(stage, ConvStage) else 1
+    sums = groups * (stage.weights.size / groups) ** _WEIGHTS_POWER
+    luts = _PLACES_PER_WEIGHT[family] * sums * (1 + _SHARE_PER_BIT * (bits - 1))
     sums = Resources(luts=round(luts), flip_flops=round(luts / 3) + len(stage.weights)) + _further_levels(stage)
     if isinstance(stage, DenseStage):
         return sums
@@ -78,9 +80,9 @@ def pool_resources(stage: PoolStage, family: CostFamily) -> Resources:
 
 
 def global_sum_resources(stage: GlobalSumStage) -> Resources:
-    """Sums over all positions: an accumulator for each channel."""
+    """Sums over all positions: an accumulator for each channel, and what lets it begin anew."""
     bits = stage.input_shape[0] * stage.output_encoding.bits
-    return Resources(luts=bits + 10, flip_flops=bits + stage.positions.bit_length())
+    return Resources(luts=2 * bits + 20, flip_flops=bits + stage.positions.bit_length())
 
 
 def table_resources(stage: TableStage) -> Resources:

@@ -79,7 +79,7 @@ def _batches(network: Network, frames: NDArray[np.uint8]) -> Iterator[NDArray[np
 
 def _columns_bytes(layer: Layer, output: tuple[int, int, int]) -> int:
     if isinstance(layer, Conv2D):
-        return layer.weights[0].size * output[1] * output[2] * 4
+        return layer.groups * layer.weights[0].size * output[1] * output[2] * 4
     return layer.weights.shape[1] * 4 if isinstance(layer, Dense) else 1
 
 
@@ -146,8 +146,17 @@ def _conv2d(layer: Conv2D, values: NDArray) -> NDArray[np.integer]:
     windows = sliding_window_view(padded, layer.kernel, (1, 2))[:, :: layer.stride, :: layer.stride]
     frames, rows, columns = windows.shape[:3]
     flat = windows.transpose(0, 1, 2, 4, 5, 3).reshape(frames * rows * columns, -1)
-    matrix = layer.weights.transpose(2, 3, 1, 0).reshape(-1, len(layer.weights))
-    return _product(flat, matrix).reshape(frames, rows, columns, -1)
+    if layer.groups == 1:
+        return _product(flat, _matrix(layer.weights)).reshape(frames, rows, columns, -1)
+    parts = np.split(flat.reshape(len(flat), -1, values.shape[3]), layer.groups, 2)
+    filters = np.split(layer.weights, layer.groups)
+    sums = [_product(p.reshape(len(p), -1), _matrix(w)) for p, w in zip(parts, filters, strict=True)]
+    return np.concatenate(sums, 1).reshape(frames, rows, columns, -1)
+
+
+def _matrix(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weights [out, in, ky, kx] as [taps, out]; taps in the order row, column, channel."""
+    return weights.transpose(2, 3, 1, 0).reshape(-1, len(weights))
 
 
 def _product(values: NDArray, weights: NDArray[np.int8]) -> NDArray[np.integer]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Shape, Threshold
-from xnorweave.passes.folds import Link, folded, links, spatial, storages, unfolded
+from xnorweave.passes.folds import Link, can_fold, folded, links, spatial, storages, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
@@ -69,7 +69,7 @@ def random_plan(rng: np.random.Generator, network: Network) -> Plan:
     for stage in streamline(network):
         if not isinstance(stage, (ConvStage, DenseStage)):
             layers.append(unfolded(stage, before, None))
-        elif rng.random() < 0.3:
+        elif not can_fold(stage) or rng.random() < 0.3:
             layers.append(spatial(stage, before, None))
         else:
             layers.append(_random_fold(rng, stage, before))
@@ -133,12 +133,14 @@ def _conv(rng: np.random.Generator, name: str, shape: Shape, channels: int) -> C
         for end in (2 * axis, 2 * axis + 1):
             padding[end] = min(padding[end], size[axis] - 1)
         size[axis] = min(size[axis], shape[1 + axis] + padding[2 * axis] + padding[2 * axis + 1])
-    weights = rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(1, channels + 1)), shape[0], *size))
+    groups = int(rng.choice([d for d in range(1, shape[0] + 1) if shape[0] % d == 0])) if rng.random() < 0.25 else 1
+    filters = groups * int(rng.integers(1, max(1, channels // groups) + 1))
+    weights = rng.choice(np.array([-1, 1], np.int8), (filters, shape[0] // groups, *size))
     if len(weights) > 2:
         weights[-1] = -weights[0]  # an inverse filter
         weights[1, 0] = weights[0, 0]  # a repeated kernel
     top, bottom, left, right = (min(p, size[k // 2] - 1) for k, p in enumerate(padding))
-    return Conv2D(name=name, weights=weights, stride=_stride(rng), padding=(top, bottom, left, right))
+    return Conv2D(name=name, weights=weights, stride=_stride(rng), padding=(top, bottom, left, right), groups=groups)
 
 
 def _stride(rng: np.random.Generator) -> int:

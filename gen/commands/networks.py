@@ -42,6 +42,7 @@ def _details(layer: Layer) -> dict[str, Any]:
     match layer:
         case Conv2D():
             details = {"kernel": list(layer.kernel), "stride": layer.stride, "padding": list(layer.padding)}
+            details |= {"groups": layer.groups} if layer.groups > 1 else {}
             return details | {"weights": layer.weights.size, "positive": _positive(layer.weights)}
         case Dense():
             return {"weights": layer.weights.size, "positive": _positive(layer.weights)}

@@ -35,6 +35,7 @@ __all__ = [
     "Link",
     "Options",
     "StageOptions",
+    "can_fold",
     "folded",
     "links",
     "spatial",
@@ -191,6 +192,11 @@ def _folded_cost(stage: ConvStage | DenseStage, plan: LayerPlan, family: CostFam
     )
 
 
+def can_fold(stage: ConvStage | DenseStage) -> bool:
+    """Whether there is a folded engine for a stage: for convolutions in groups there is none."""
+    return isinstance(stage, DenseStage) or stage.groups == 1
+
+
 def waiting_words(stage: ConvStage | DenseStage, before: Link, simd: int) -> int:
     """Words that wait in front of a folded stage's unpacker, so that the stage before it is not held up.
 
@@ -231,6 +237,11 @@ def _check_fold(
     stage: ConvStage | DenseStage, before: Link, pe: int, simd: int, vectors: int, buffer_rows: int
 ) -> None:
     outputs = len(stage.weights)
+    if isinstance(stage, ConvStage) and not can_fold(stage):
+        raise UnsupportedError(
+            f"{stage.name}: engine='folded' is not for convolutions in groups, and it has {stage.groups}; "
+            "give 'spatial'"
+        )
     if not 1 <= pe <= outputs:
         raise UnsupportedError(f"{stage.name}: pe={pe} is not within 1 to its {outputs} outputs")
     if isinstance(stage, DenseStage):
@@ -311,6 +322,8 @@ class StageOptions:
         if not isinstance(stage, (ConvStage, DenseStage)):
             return self._front([unfolded(stage, before, self.family)], before)
         plans = [spatial(stage, before, self.family)]
+        if not can_fold(stage):
+            return self._front(plans, before)
         if isinstance(stage, ConvStage):
             choices: Iterable[int] = [d for d in _divisors(stage.input_shape[0]) if d <= MOST_SIMD]
         else:

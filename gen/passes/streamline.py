@@ -10,7 +10,7 @@ depends on the border. Activations of several levels are numbers of thresholds r
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class ConvStage:
     ----------
     name, layer : str
         The convolution's name, and the layer whose values leave (the threshold's).
-    weights : int8 array [out, in, ky, kx]
+    weights : int8 array [out, in / groups, ky, kx]
     stride : int
     padding : Padding
     input_shape, output_shape : Shape
@@ -75,6 +75,8 @@ class ConvStage:
         reach of ``L`` or one above.
     levels : int
         Thresholds of a channel.
+    groups : int
+        As of `Conv2D`.
     """
 
     name: str
@@ -87,6 +89,7 @@ class ConvStage:
     encoding: Encoding
     thresholds: dict[int, tuple[int, ...]]
     levels: int = 1
+    groups: int = 1
 
     @property
     def output_encoding(self) -> Encoding:
@@ -95,8 +98,36 @@ class ConvStage:
 
     @property
     def matrix(self) -> NDArray[np.int8]:
-        """Weights as [inputs, outputs]; inputs in the order of a window: row, column, channel."""
-        return np.ascontiguousarray(self.weights.transpose(2, 3, 1, 0).reshape(-1, len(self.weights)))
+        """Weights as [inputs, outputs], 0 outside an output's group; inputs in the order row, column, channel."""
+        taps = self.weights.transpose(2, 3, 1, 0)
+        if self.groups == 1:
+            return np.ascontiguousarray(taps.reshape(-1, len(self.weights)))
+        matrix = np.zeros((*taps.shape[:2], self.input_shape[0], len(self.weights)), np.int8)
+        channels, outputs = taps.shape[2], len(self.weights) // self.groups
+        for group in range(self.groups):
+            columns = slice(group * outputs, (group + 1) * outputs)
+            matrix[:, :, group * channels : (group + 1) * channels, columns] = taps[:, :, :, columns]
+        return matrix.reshape(-1, len(self.weights))
+
+    def by_group(self) -> "list[tuple[ConvStage, NDArray[np.int64]]]":
+        """Each group as a convolution of its own, with the places of its inputs among those of a window."""
+        if self.groups == 1:
+            return [(self, np.arange(self.weights[0].size))]
+        channels, outputs = self.weights.shape[1], len(self.weights) // self.groups
+        taps = math.prod(self.weights.shape[2:])
+        places = np.arange(taps * self.input_shape[0]).reshape(taps, self.groups, channels)
+        return [(self._group(k * outputs, outputs), places[:, k].reshape(-1)) for k in range(self.groups)]
+
+    def _group(self, first: int, outputs: int) -> "ConvStage":
+        rows = slice(first * self.levels, (first + outputs) * self.levels)
+        return replace(
+            self,
+            weights=self.weights[first : first + outputs],
+            input_shape=(self.weights.shape[1], *self.input_shape[1:]),
+            output_shape=(outputs, *self.output_shape[1:]),
+            thresholds={border: row[rows] for border, row in self.thresholds.items()},
+            groups=1,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -296,6 +327,7 @@ def _conv(layer: Conv2D, threshold: Threshold | None, before: Shape, after: Shap
         encoding=encoding,
         thresholds=thresholds,
         levels=threshold.levels,
+        groups=layer.groups,
     )
 
 

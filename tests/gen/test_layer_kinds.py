@@ -7,7 +7,7 @@ from xnorweave.emit import emit
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
-from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
+from xnorweave.passes.folds import Link, can_fold, folded, links, spatial, unfolded
 from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 from xnorweave.sim import golden
@@ -34,7 +34,9 @@ def reference_conv(layer: Conv2D, values: np.ndarray) -> np.ndarray:
     sums = np.zeros((len(layer.weights), rows, columns), int)
     for o, y, x in np.ndindex(sums.shape):
         y0, x0 = y * layer.stride, x * layer.stride
-        window = padded[:, y0 : y0 + layer.kernel[0], x0 : x0 + layer.kernel[1]]
+        channels = layer.weights.shape[1]
+        first = o * layer.groups // len(layer.weights) * channels
+        window = padded[first : first + channels, y0 : y0 + layer.kernel[0], x0 : x0 + layer.kernel[1]]
         sums[o, y, x] = (layer.weights[o].astype(int) * window).sum()
     return sums
 
@@ -101,12 +103,25 @@ def averaged(rng: np.random.Generator, count: int, *, hidden: bool) -> list[Laye
     return [*layers, Dense(name="c", weights=signs(rng, 4, 6 if hidden else 5)), ArgMax(name="class")]
 
 
+def grouped(rng: np.random.Generator) -> list[Layer]:
+    """Two groups, then depthwise with two filters for each channel, then pointwise: a separable convolution."""
+    return [
+        Conv2D(name="a", weights=signs(rng, 4, 1, 2, 2), groups=2),
+        levels(rng, "ta", 4, 3, 3),
+        Conv2D(name="b", weights=signs(rng, 8, 1, 3, 3), groups=4, padding=(1, 1, 1, 0), stride=2),
+        levels(rng, "tb", 8, 1, 5),
+        Conv2D(name="c", weights=signs(rng, 6, 8, 1, 1)),
+        levels(rng, "tc", 6, 1, 3),
+    ]
+
+
 CASES = {
     "stride 3": lambda rng: strided(rng, 3),
     "stride 7": lambda rng: strided(rng, 7),
     "levels 2": lambda rng: of_levels(rng, 2),
     "levels 3": lambda rng: of_levels(rng, 3),
     "levels 7": lambda rng: of_levels(rng, 7),
+    "groups": grouped,
     "average of bits": lambda rng: averaged(rng, 1, hidden=False),
     "average of levels": lambda rng: averaged(rng, 3, hidden=True),
     "average alone": lambda rng: averaged(rng, 2, hidden=False)[:3],
@@ -122,7 +137,7 @@ def plan_of(network: Network, engine: str, *, pe: int = 2, vectors: int = 2) -> 
     for stage in streamline(network):
         if not isinstance(stage, (ConvStage, DenseStage)):
             layers.append(unfolded(stage, before, None))
-        elif engine == "spatial":
+        elif engine == "spatial" or not can_fold(stage):
             layers.append(spatial(stage, before, None))
         elif isinstance(stage, ConvStage):
             fold = {"pe": pe, "simd": stage.input_shape[0], "vectors": min(vectors, stage.output_shape[2])}
@@ -156,7 +171,7 @@ def test_hardware_is_the_golden_model(case, engine, rng):
 
 
 @pytest.mark.parametrize("engine", ["spatial", "folded"])
-@pytest.mark.parametrize("case", ["stride 3", "levels 3", "average of levels"])
+@pytest.mark.parametrize("case", ["stride 3", "levels 3", "average of levels", "groups"])
 def test_verilog_is_the_golden_model(case, engine, rng, need):
     need("icarus")
     network = network_of(case, rng)

@@ -247,6 +247,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "a layer of null": (lambda: with_json(lambda d: d["layers"].insert(0, None)), r"layers\[0\]: kind None"),
     "a layer without a name": (lambda: without(0, "name"), r"layers\[0\]: field 'name' is missing"),
     "stride 8": (lambda: layer(0, stride=8), r"conv: stride=8 is not a whole number from 1 to 7"),
+    "groups 3": (lambda: layer(0, groups=3), r"conv: groups=3 do not divide the 4 filters"),
+    "groups of text": (lambda: layer(0, groups="2"), r"conv: groups='2' is not a whole number"),
     "stride true": (lambda: layer(0, stride=True), r"conv: stride=True"),
     "stride 1.5": (lambda: layer(0, stride=1.5), r"conv: stride=1.5"),
     "padding of 3": (lambda: layer(0, padding=[1, 1, 1]), r"conv: padding=.* is not \(top, bottom, left, right\)"),
@@ -381,6 +383,8 @@ def test_levels_come_back_as_they_were(tmp_path: Path) -> None:
     layers = (
         Conv2D(name="conv", weights=np.ones((2, 1, 3, 3), np.int8), stride=3),
         Threshold(name="levels", thresholds=np.array([[-3, 0, 2], [1, 1, 5]], np.int32)),
+        Conv2D(name="depthwise", weights=np.ones((4, 1, 1, 1), np.int8), groups=2),
+        Threshold(name="sign", thresholds=np.zeros(4, np.int32)),
         GlobalSum(name="total"),
     )
     network = Network(name="n", input=InputSpec(kind="bits", shape=(1, 8, 8)), layers=layers)
@@ -390,7 +394,13 @@ def test_levels_come_back_as_they_were(tmp_path: Path) -> None:
     assert isinstance(again[1], Threshold)
     assert again[0].stride == 3
     assert again[1].thresholds.tolist() == [[-3, 0, 2], [1, 1, 5]]
-    assert isinstance(again[2], GlobalSum)
+    assert isinstance(again[2], Conv2D)
+    assert again[2].groups == 2
+    assert isinstance(again[4], GlobalSum)
+
+
+def test_layers_without_groups_are_written_as_before_there_were_any() -> None:
+    assert b"groups" not in entries_of(network_bytes(small_network()))["network.npy"]
 
 
 def test_equal_networks_are_equal_bytes() -> None:

@@ -11,7 +11,7 @@ from xnorweave import cli
 from xnorweave.boards.catalogue import board as find_board
 from xnorweave.commands import PlanOptions
 from xnorweave.commands.planning import board_budget, board_levels, plan, plan_for
-from xnorweave.errors import DoesNotFitError
+from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
 from xnorweave.network_file import save_network
 
@@ -50,6 +50,29 @@ def test_a_chosen_plan_fits(network):
     synthesis = plan(network, BOARD, PlanOptions())["synthesis"]
     assert synthesis["fits"] is True
     assert "message" not in synthesis
+
+
+def test_groups_are_wired_and_a_plan_says_so(rng, tmp_path):
+    weights = rng.choice(np.array([-1, 1], np.int8), (8, 1, 3, 3))
+    layers = (
+        Conv2D(name="depthwise", weights=weights, groups=4),
+        Threshold(name="sign", thresholds=np.zeros(8, np.int32)),
+        Conv2D(name="pointwise", weights=rng.choice(np.array([-1, 1], np.int8), (4, 8, 1, 1))),
+        Threshold(name="last", thresholds=np.zeros(4, np.int32)),
+    )
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(4, 8, 8)), layers=layers)
+    document = plan(network, BOARD, PlanOptions())["plan"]
+    assert document["layers"][0]["engine"] == "spatial"
+    assert document["note"] == "only wired, since folded layers have no groups: depthwise"
+    file = planned(network, tmp_path, depthwise={"engine": "folded", "pe": 1, "simd": 1})
+    with pytest.raises(
+        UnsupportedError, match=r"depthwise: engine='folded' is not for .* in groups, and it has 4; give"
+    ):
+        plan(network, BOARD, PlanOptions(file=file))
+
+
+def test_a_plan_without_groups_has_no_note(network):
+    assert "note" not in plan(network, BOARD, PlanOptions())["plan"]
 
 
 def test_a_file_that_does_not_fit_says_so(network, tmp_path):

@@ -34,8 +34,10 @@ def loop_conv(layer, values, shape):
     columns = (shape[2] + left + right - kx) // layer.stride + 1
     sums = {}
     for o, y, x in itertools.product(range(out), range(rows), range(columns)):
+        first = o // (out // layer.groups) * channels
+        y0, x0 = y * layer.stride - top, x * layer.stride - left
         sums[o, y, x] = sum(
-            int(layer.weights[o, c, i, j]) * values.get((c, y * layer.stride + i - top, x * layer.stride + j - left), 0)
+            int(layer.weights[o, c, i, j]) * values.get((first + c, y0 + i, x0 + j), 0)
             for c, i, j in itertools.product(range(channels), range(ky), range(kx))
         )
     return sums, (out, rows, columns)
@@ -110,8 +112,9 @@ def random_conv(rng, name, shape):
     sides = [side + sum(padding[2 * k : 2 * k + 2]) for k, side in enumerate(shape[1:])]
     kernel = [min(size, side) for size, side in zip(kernel, sides, strict=True)]
     padding = tuple(min(pad, kernel[k // 2] - 1) for k, pad in enumerate(padding))
-    weights = signs(rng, (int(rng.integers(1, 6)), shape[0], *kernel))
-    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 8)), padding=padding)
+    groups = int(rng.choice([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
+    weights = signs(rng, (groups * int(rng.integers(1, 6)), shape[0] // groups, *kernel))
+    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 8)), padding=padding, groups=groups)
 
 
 def random_network(seed):
