@@ -255,7 +255,7 @@ class _Builder:
         channels = stage.input_shape[0]
         self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link, plan.simd))
         return FoldedConv2D(
-            weights=tuple(_mask(column) for column in stage.matrix.T),
+            weights=tuple(_mask(row) for row in stage.weights.transpose(0, 2, 3, 1).reshape(len(stage.weights), -1)),
             channels=channels,
             input_bits=stage.encoding.bits,
             thresholds=stage.thresholds,
@@ -270,6 +270,7 @@ class _Builder:
             block_ram=plan.storage == "block",
             codebook=plan.storage == "codebook",
             levels=stage.levels,
+            groups=stage.groups,
         )
 
     def _sums(self, graph: AdderGraph, tag_bits: int = 0) -> tuple[AdderGraphUnit, bool]:

@@ -28,7 +28,7 @@ _LAYER_FIELDS = ("name", "engine", "pe", "simd", "vectors", "buffer_rows", "stor
 _LAYER_NOTES = ("interval_cycles", "latency_cycles", "luts_estimated", "block_rams_estimated", "block_ram_bits")
 _PLAN_FIELDS = ("format", "levels_per_register", "free_running", "layers")
 _PLAN_NOTES = (
-    *("interval_cycles", "latency_cycles", "slowest", "note"),
+    *("interval_cycles", "latency_cycles", "slowest"),
     *("interval_cycles_measured", "slower_than_planned"),
 )
 

@@ -118,14 +118,14 @@ class FoldedConv2D(wiring.Component):
     Pixels come in words of ``simd`` channels and are kept in a `RowBuffer`; `ProcessingElements` count. Nothing behind
     the buffer ever waits: a group of windows begins only when there is room for its pixels.
 
-    ``neuron_fold = ceil(outputs / pe)``, ``synapse_fold = ky * kx * channels / simd``. Interval: at most the larger of
-    ``output rows * ceil(output columns / vectors) * group_cycles`` and a frame's words, where the buffer holds
-    `RowSteps.steady` rows and they come evenly paced. Holds its output while ``o`` is not ready.
+    ``neuron_fold = ceil(outputs / pe)``, ``synapse_fold = ky * kx * channels / groups / simd``. Interval: at most the
+    larger of ``output rows * ceil(output columns / vectors) * group_cycles`` and a frame's words, where the buffer
+    holds `RowSteps.steady` rows and they come evenly paced. Holds its output while ``o`` is not ready.
 
     Parameters
     ----------
     weights : tuple of int
-        One bit mask per output over a window in the order row, column, channel.
+        One bit mask per output over its group's window in the order row, column, channel.
     channels, input_bits : int
         Of an input pixel; values are unsigned.
     thresholds : dict of int to tuple of int
@@ -136,7 +136,8 @@ class FoldedConv2D(wiring.Component):
     kernel, stride, padding
         As of `SlidingWindow`.
     pe, simd, vectors : int
-        Outputs, inputs of a window, and windows computed in parallel; ``simd`` divides the channels.
+        Outputs, inputs of a window, and windows computed in parallel; ``simd`` divides the channels of a group, and
+        where there are several groups ``pe`` the outputs of one.
     buffer_rows : int
         Rows of input kept; see `RowBuffer`.
     block_ram : bool
@@ -145,6 +146,8 @@ class FoldedConv2D(wiring.Component):
         Keep weights in block RAM as indices of the layer's distinct 2-D kernels.
     levels : int
         Thresholds of an output.
+    groups : int
+        Parts that outputs and channels are divided into; each output sees the channels of its own.
 
     Members
     -------
@@ -156,7 +159,7 @@ class FoldedConv2D(wiring.Component):
     Raises
     ------
     ValueError
-        If ``simd`` does not divide the channels, or a part refuses.
+        If ``simd`` or ``pe`` does not divide as it must, there is a codebook of groups, or a part refuses.
     """
 
     def __init__(
@@ -177,10 +180,15 @@ class FoldedConv2D(wiring.Component):
         block_ram: bool = True,
         codebook: bool = False,
         levels: int = 1,
+        groups: int = 1,
     ):
-        if simd < 1 or channels % simd:
-            raise ValueError(f"simd={simd!r} does not divide the {channels!r} channels")
-        inputs = kernel[0] * kernel[1] * channels
+        if simd < 1 or channels // groups % simd:
+            raise ValueError(f"simd={simd!r} does not divide the {channels // groups!r} channels")
+        if groups > 1 and (codebook or len(weights) // groups % pe):
+            raise ValueError(
+                f"pe={pe!r} does not divide {len(weights)} outputs in {groups} groups, or a codebook is asked for"
+            )
+        inputs = kernel[0] * kernel[1] * channels // groups
         # A lane with weight -1 gives the complement of its input: so much more than the sum that thresholds are for.
         complements = [(2**input_bits - 1) * (inputs - weight.bit_count()) for weight in weights]
         # Numbers between two borders' are never given; any row will do for them.
@@ -210,9 +218,10 @@ class FoldedConv2D(wiring.Component):
             kernel=kernel,
             stride=stride,
             padding=padding,
-            repeats=self.elements.neuron_fold,
+            repeats=self.elements.neuron_fold // groups,
             vectors=vectors,
             buffer_rows=buffer_rows,
+            parts=groups,
         )
         self.gather = PixelGather(
             channels=len(weights),

@@ -4,7 +4,7 @@ import numpy as np
 
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Shape, Threshold
-from xnorweave.passes.folds import Link, can_fold, folded, links, spatial, storages, unfolded
+from xnorweave.passes.folds import Link, fold_outputs, fold_widths, folded, links, spatial, storages, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
@@ -69,7 +69,7 @@ def random_plan(rng: np.random.Generator, network: Network) -> Plan:
     for stage in streamline(network):
         if not isinstance(stage, (ConvStage, DenseStage)):
             layers.append(unfolded(stage, before, None))
-        elif not can_fold(stage) or rng.random() < 0.3:
+        elif rng.random() < 0.3:
             layers.append(spatial(stage, before, None))
         else:
             layers.append(_random_fold(rng, stage, before))
@@ -84,20 +84,20 @@ def random_plan(rng: np.random.Generator, network: Network) -> Plan:
 
 
 def _random_fold(rng: np.random.Generator, stage: ConvStage | DenseStage, before: Link) -> LayerPlan:
-    pe = int(rng.integers(1, len(stage.weights) + 1))
+    pe = int(rng.choice(fold_outputs(stage)))
     places = storages(stage)
     storage = places[int(rng.integers(len(places)))]
     if isinstance(stage, DenseStage):
         inputs = stage.weights.shape[1]
         widths = [s for s in range(1, inputs + 1) if s % before.lanes == 0 or before.lanes % s == 0]
         return folded(stage, before, None, pe=pe, simd=int(rng.choice(widths)), storage=storage)
-    channels, rows, _ = stage.input_shape
+    rows = stage.input_shape[1]
     return folded(
         stage,
         before,
         None,
         pe=pe,
-        simd=int(rng.choice([d for d in range(1, channels + 1) if channels % d == 0])),
+        simd=int(rng.choice(fold_widths(stage))),
         vectors=int(rng.integers(1, min(4, stage.output_shape[2]) + 1)),
         storage=storage,
         buffer_rows=int(rng.integers(least_buffer_rows(stage), 2 * rows + 1)),

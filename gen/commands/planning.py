@@ -14,10 +14,8 @@ from xnorweave.errors import DataError, DoesNotFitError
 from xnorweave.folded_cost import Resources
 from xnorweave.network import Network
 from xnorweave.passes.choose_plan import Budget, PlanChoice, choose_plan
-from xnorweave.passes.folds import can_fold
 from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.schedule import Family, levels_for_clock
-from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.stream_cost import link_resources
 
@@ -114,7 +112,7 @@ def plan(network: Network, board_name: str, options: PlanOptions, output: Path |
         chosen = _choose(network, board, options)
     made = chosen.plan
     document = plan_document(made, block_ram_bits=board.block_ram_bits)
-    report = head(network) | {"plan": document | {"slowest": _slowest(made)} | _note(network)}
+    report = head(network) | {"plan": document | {"slowest": _slowest(made)}}
     report["synthesis"] = _estimate(made, board, network, clock_mhz) | _fit(made, board, network)
     neighbours = (("smaller", chosen.smaller), ("chosen", made), ("larger", chosen.larger))
     report["neighbours"] = [
@@ -127,12 +125,6 @@ def plan(network: Network, board_name: str, options: PlanOptions, output: Path |
             raise DataError(f"{output}: cannot be written ({e.strerror}); choose another path") from e
         report["written"] = str(output)
     return report
-
-
-def _note(network: Network) -> dict[str, str]:
-    """What the planner had no choice in."""
-    wired = [stage.name for stage in streamline(network) if isinstance(stage, ConvStage) and not can_fold(stage)]
-    return {"note": f"only wired, since folded layers have no groups: {', '.join(wired)}"} if wired else {}
 
 
 def _clock(board: Board, clock_mhz: float | None) -> float:

@@ -35,7 +35,8 @@ __all__ = [
     "Link",
     "Options",
     "StageOptions",
-    "can_fold",
+    "fold_outputs",
+    "fold_widths",
     "folded",
     "links",
     "spatial",
@@ -192,11 +193,6 @@ def _folded_cost(stage: ConvStage | DenseStage, plan: LayerPlan, family: CostFam
     )
 
 
-def can_fold(stage: ConvStage | DenseStage) -> bool:
-    """Whether there is a folded engine for a stage: for convolutions in groups there is none."""
-    return isinstance(stage, DenseStage) or stage.groups == 1
-
-
 def waiting_words(stage: ConvStage | DenseStage, before: Link, simd: int) -> int:
     """Words that wait in front of a folded stage's unpacker, so that the stage before it is not held up.
 
@@ -237,11 +233,6 @@ def _check_fold(
     stage: ConvStage | DenseStage, before: Link, pe: int, simd: int, vectors: int, buffer_rows: int
 ) -> None:
     outputs = len(stage.weights)
-    if isinstance(stage, ConvStage) and not can_fold(stage):
-        raise UnsupportedError(
-            f"{stage.name}: engine='folded' is not for convolutions in groups, and it has {stage.groups}; "
-            "give 'spatial'"
-        )
     if not 1 <= pe <= outputs:
         raise UnsupportedError(f"{stage.name}: pe={pe} is not within 1 to its {outputs} outputs")
     if isinstance(stage, DenseStage):
@@ -256,11 +247,17 @@ def _check_fold(
                 f"up to its {inputs} inputs; nearest: {near}"
             )
         return
-    channels, columns = stage.input_shape[0], stage.output_shape[2]
+    channels, columns = stage.weights.shape[1], stage.output_shape[2]
+    each = "" if stage.groups == 1 else " of a group"
     if simd < 1 or channels % simd:
         near = _nearest(simd, _divisors(channels))
         raise UnsupportedError(
-            f"{stage.name}: simd={simd} does not divide its {channels} input channels; nearest: {near}"
+            f"{stage.name}: simd={simd} does not divide its {channels} input channels{each}; nearest: {near}"
+        )
+    if stage.groups > 1 and outputs // stage.groups % pe:
+        near = _nearest(pe, _divisors(outputs // stage.groups))
+        raise UnsupportedError(
+            f"{stage.name}: pe={pe} does not divide its {outputs // stage.groups} outputs of a group; nearest: {near}"
         )
     if not 1 <= vectors <= columns:
         raise UnsupportedError(f"{stage.name}: vectors={vectors} is not within 1 to its {columns} output columns")
@@ -276,6 +273,8 @@ def _check_codebook(stage: ConvStage | DenseStage) -> None:
     remedy = 'give "block" or "logic"'
     if isinstance(stage, DenseStage):
         raise UnsupportedError(f"{stage.name}: storage='codebook' is for convolutions' kernels; {remedy}")
+    if stage.groups > 1:
+        raise UnsupportedError(f"{stage.name}: storage='codebook' is not for its {stage.groups} groups; {remedy}")
     if stage.weights[0, 0].size == 1:
         raise UnsupportedError(f"{stage.name}: storage='codebook' saves nothing of 1x1 kernels; {remedy}")
     if (count := distinct_kernels(stage)) > MOST_KERNELS:
@@ -287,8 +286,22 @@ def _check_codebook(stage: ConvStage | DenseStage) -> None:
 
 def storages(stage: ConvStage | DenseStage) -> tuple[Storage, ...]:
     """The places where a folded stage can keep its weights."""
-    few = isinstance(stage, ConvStage) and stage.weights[0, 0].size > 1 and distinct_kernels(stage) <= MOST_KERNELS
-    return ("block", "logic", "codebook") if few else ("block", "logic")
+    if isinstance(stage, DenseStage) or stage.groups > 1 or stage.weights[0, 0].size == 1:
+        return ("block", "logic")
+    return ("block", "logic", "codebook") if distinct_kernels(stage) <= MOST_KERNELS else ("block", "logic")
+
+
+def fold_widths(stage: ConvStage) -> list[int]:
+    """Channels that a folded convolution can take at once: the divisors of a group's."""
+    return _divisors(stage.weights.shape[1])
+
+
+def fold_outputs(stage: ConvStage | DenseStage) -> list[int]:
+    """Outputs that a folded stage can compute at once: any number, but of groups the divisors of one's."""
+    outputs = len(stage.weights)
+    if isinstance(stage, ConvStage) and stage.groups > 1:
+        return _divisors(outputs // stage.groups)
+    return list(range(1, outputs + 1))
 
 
 def _nearest(value: int, choices: Iterable[int]) -> str:
@@ -322,10 +335,8 @@ class StageOptions:
         if not isinstance(stage, (ConvStage, DenseStage)):
             return self._front([unfolded(stage, before, self.family)], before)
         plans = [spatial(stage, before, self.family)]
-        if not can_fold(stage):
-            return self._front(plans, before)
         if isinstance(stage, ConvStage):
-            choices: Iterable[int] = [d for d in _divisors(stage.input_shape[0]) if d <= MOST_SIMD]
+            choices: Iterable[int] = [d for d in fold_widths(stage) if d <= MOST_SIMD]
         else:
             choices = set(_simd_choices(before.lanes, stage.weights.shape[1], MOST_SIMD))
         for simd in choices:
@@ -358,7 +369,8 @@ class StageOptions:
             rows, columns = least_buffer_rows(stage), stage.output_shape[2]
             shapes = [(vectors, rows) for vectors in _fewest_for_each_fold(columns) if vectors <= MOST_VECTORS]
         synapse_fold = -(-stage.weights[0].size // simd)
-        for pe in _fewest_for_each_fold(len(stage.weights)):
+        few = set(_fewest_for_each_fold(len(stage.weights)))
+        for pe in (pe for pe in fold_outputs(stage) if pe in few):
             logic = -(-len(stage.weights) // pe) * synapse_fold <= _MOST_LOGIC_WORDS
             places: list[Storage] = [place for place in storages(stage) if logic or place != "logic"]
             for vectors, buffer_rows in shapes:

@@ -7,7 +7,7 @@ from xnorweave.emit import emit
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.lower import lower
 from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
-from xnorweave.passes.folds import Link, can_fold, folded, links, spatial, unfolded
+from xnorweave.passes.folds import Link, fold_outputs, folded, links, spatial, unfolded
 from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 from xnorweave.sim import golden
@@ -137,10 +137,11 @@ def plan_of(network: Network, engine: str, *, pe: int = 2, vectors: int = 2) -> 
     for stage in streamline(network):
         if not isinstance(stage, (ConvStage, DenseStage)):
             layers.append(unfolded(stage, before, None))
-        elif engine == "spatial" or not can_fold(stage):
+        elif engine == "spatial":
             layers.append(spatial(stage, before, None))
         elif isinstance(stage, ConvStage):
-            fold = {"pe": pe, "simd": stage.input_shape[0], "vectors": min(vectors, stage.output_shape[2])}
+            most = max(outputs for outputs in fold_outputs(stage) if outputs <= pe)
+            fold = {"pe": most, "simd": stage.weights.shape[1], "vectors": min(vectors, stage.output_shape[2])}
             layers.append(folded(stage, before, None, buffer_rows=least_buffer_rows(stage), **fold))
         else:
             layers.append(folded(stage, before, None, pe=min(pe, len(stage.weights)), simd=before.lanes))

@@ -52,27 +52,27 @@ def test_a_chosen_plan_fits(network):
     assert "message" not in synthesis
 
 
-def test_groups_are_wired_and_a_plan_says_so(rng, tmp_path):
-    weights = rng.choice(np.array([-1, 1], np.int8), (8, 1, 3, 3))
+def test_a_fold_that_groups_do_not_have_is_refused(rng, tmp_path):
+    weights = rng.choice(np.array([-1, 1], np.int8), (8, 2, 3, 3))
     layers = (
-        Conv2D(name="depthwise", weights=weights, groups=4),
+        Conv2D(name="grouped", weights=weights, groups=2),
         Threshold(name="sign", thresholds=np.zeros(8, np.int32)),
-        Conv2D(name="pointwise", weights=rng.choice(np.array([-1, 1], np.int8), (4, 8, 1, 1))),
-        Threshold(name="last", thresholds=np.zeros(4, np.int32)),
     )
     network = Network(name="n", input=InputSpec(kind="bits", shape=(4, 8, 8)), layers=layers)
-    document = plan(network, BOARD, PlanOptions())["plan"]
-    assert document["layers"][0]["engine"] == "spatial"
-    assert document["note"] == "only wired, since folded layers have no groups: depthwise"
-    file = planned(network, tmp_path, depthwise={"engine": "folded", "pe": 1, "simd": 1})
-    with pytest.raises(
-        UnsupportedError, match=r"depthwise: engine='folded' is not for .* in groups, and it has 4; give"
-    ):
+
+    def folded(**fold: Any) -> None:
+        file = planned(network, tmp_path, grouped={"engine": "folded", "pe": 2, "simd": 2} | fold)
         plan(network, BOARD, PlanOptions(file=file))
 
-
-def test_a_plan_without_groups_has_no_note(network):
-    assert "note" not in plan(network, BOARD, PlanOptions())["plan"]
+    folded()
+    with pytest.raises(UnsupportedError, match="grouped: simd=4 does not divide its 2 input channels of a group; near"):
+        folded(simd=4)
+    with pytest.raises(
+        UnsupportedError, match="grouped: pe=3 does not divide its 4 outputs of a group; nearest: 2 or 4"
+    ):
+        folded(pe=3)
+    with pytest.raises(UnsupportedError, match="grouped: storage='codebook' is not for its 2 groups; give"):
+        folded(storage="codebook")
 
 
 def test_a_file_that_does_not_fit_says_so(network, tmp_path):

@@ -18,7 +18,9 @@ def reference(weights, thresholds, frame, stride, padding):
     result = np.zeros((len(rows.index), len(columns.index), len(weights)), int)
     for y, x in np.ndindex(result.shape[:2]):
         window = padded[y * stride : y * stride + kernel[0], x * stride : x * stride + kernel[1]]
-        sums = np.einsum("oijk,jki->o", weights, window)
+        parts = window.reshape(*kernel, -1, weights.shape[1])
+        filters = weights.reshape(parts.shape[2], -1, *weights.shape[1:])
+        sums = np.einsum("goijk,jkgi->go", filters, parts).reshape(-1)
         border = rows.index[y] << columns.bits | columns.index[x]
         result[y, x] = (sums[:, None] >= np.array(thresholds[border]).reshape(len(sums), -1)).sum(1)
     return result
@@ -57,9 +59,10 @@ class Layer:
         block_ram=True,
         kernels=0,
         levels=1,
+        groups=1,
     ):
         self.bits, self.stride, self.padding, self.simd, self.channels = bits, stride, padding, simd, channels
-        self.weights = of_kernels(rng, kernels, outputs, channels, kernel)
+        self.weights = of_kernels(rng, kernels, outputs, channels // groups, kernel)
         rows, columns = border_classes(size, kernel, stride, padding)
         spread = channels * kernel[0] * kernel[1] * (2**bits - 1) // 4
         self.thresholds = {
@@ -85,6 +88,7 @@ class Layer:
             block_ram=block_ram,
             codebook=bool(kernels),
             levels=levels,
+            groups=groups,
         )
         self.lane_bits = levels.bit_length()
         self.frames = rng.integers(0, 2**bits, (4, *size, channels))
@@ -144,6 +148,12 @@ LAYERS = [
     {"kernels": 1, "kernel": (1, 1), "pe": 4},  # one tap: the code of the first is all there is
     {"kernels": 1, "kernel": (1, 1), "pe": 6, "simd": 4, "vectors": 2},  # one word
     {"kernels": 7, "size": (3, 3), "pe": 6, "simd": 4},  # one word for all taps
+    {"groups": 2, "pe": 3},
+    {"groups": 2, "pe": 3, "simd": 1, "vectors": 2, "padding": (1, 1, 1, 1), "stride": 2},
+    {"groups": 4, "outputs": 4, "pe": 1, "simd": 1, "bits": 2, "levels": 3},
+    {"groups": 4, "outputs": 8, "pe": 2, "simd": 1, "vectors": 3, "padding": (0, 1, 2, 0), "kernel": (2, 3)},
+    {"groups": 2, "channels": 8, "pe": 1, "simd": 2, "size": (7, 5), "buffer_rows": 4},
+    {"groups": 3, "channels": 6, "outputs": 9, "pe": 3, "simd": 2, "kernel": (1, 1)},
     {"levels": 3},
     {"levels": 3, "bits": 2, "pe": 4, "vectors": 3, "padding": (1, 1, 1, 1)},
     {"levels": 2, "pe": 6, "simd": 4, "kernels": 5, "vectors": 2},
@@ -185,6 +195,8 @@ def test_paces(options, stream, pace, rng):
         {"pe": 6, "simd": 1, "vectors": 4, "kernel": (2, 2), "size": (9, 9)},
         {"kernels": 5, "pe": 2, "simd": 2, "vectors": 2},
         {"kernels": 5, "pe": 6, "simd": 4, "size": (8, 8)},
+        {"groups": 2, "pe": 3, "simd": 2},
+        {"groups": 4, "outputs": 8, "pe": 2, "simd": 1, "vectors": 2},
     ],
     ids=str,
 )
@@ -246,6 +258,21 @@ def test_refusals():
             simd=3,
             buffer_rows=6,
         )
+    with pytest.raises(ValueError, match="parts=2 do not divide the 3 words"):
+        RowBuffer(word_bits=1, words=3, size=(5, 5), kernel=(3, 3), buffer_rows=9, parts=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pe": 4}, "pe=4 does not divide 6 outputs in 2 groups"),
+        ({"pe": 3, "kernels": 2}, "or a codebook is asked"),
+        ({"pe": 3, "simd": 4}, "simd=4 does not divide the 2 channels"),
+    ],
+)
+def test_groups_that_are_refused(options, message, rng):
+    with pytest.raises(ValueError, match=message):
+        Layer(rng, groups=2, **options)
 
 
 def run_gather(unit, words, groups, rng, stall):
