@@ -53,7 +53,7 @@ def wired_resources(stage: ConvStage | DenseStage, family: CostFamily) -> Resour
 
 
 def _further_levels(stage: ConvStage | DenseStage) -> Resources:
-    """Comparisons beyond the first of each output, and their number reached: its parity, since few levels need more."""
+    """Comparisons beyond the first of each output, and the bits of how many hold."""
     if stage.levels == 1:
         return Resources()
     outputs, top = len(stage.weights), 2**stage.encoding.bits - 1

@@ -322,10 +322,9 @@ class ProcessingElements(wiring.Component):
 def _check_steps(steps, biases, fires):
     if not steps:
         return
-    if not fires or [len(row) for row in steps] != [len(row) for row in biases]:
-        raise ValueError("Steps are for outputs that fire, as many for each output as for the others")
     each = [step for row in steps for step in row]
-    if {len(step) for step in each} != {len(each[0])} or not each[0]:
+    even = [len(row) for row in steps] == [len(row) for row in biases] and len({len(step) for step in each}) == 1
+    if not fires or not even or not each[0]:
         raise ValueError("Steps are for outputs that fire, as many for each output as for the others")
     if any(list(step) != sorted(step) or step[0] < 0 for step in each):
         raise ValueError("Steps ascend from 0")

@@ -298,16 +298,16 @@ class _Place:
             setattr(self, name, counter)
             self._counters.append(counter)
             self._lasts.append(counter == length - 1 if length > 1 else C(1))
-        # Without parts a group ends where its only one does.
-        names = ["pixel_last", "word_last", "time_done", "part_done", "group_done", "row_done", "frame_done"]
-        if buffer.parts == 1:
-            names.remove("part_done")
-        for count, name in enumerate(names, 1):
+        ends = ["word_last", "time_done", "group_done", "row_done", "frame_done"]
+        if buffer.parts > 1:
+            ends = ["word_last", "time_done", "part_done", "group_done", "row_done", "frame_done"]
+        for count, name in enumerate(ends, 2):
             end = Signal(name=name)
             setattr(self, name, end)
             m.d.comb += end.eq(Cat(self._lasts[:count]).all())
-        if buffer.parts == 1:
-            self.part_done = self.group_done
+        self.pixel_last = self._lasts[0]
+        # Without parts a group ends where its only one does.
+        self.part_done = self.part_done if buffer.parts > 1 else self.group_done
         self.first = Signal(name="first")
         m.d.comb += self.first.eq(~Cat(self._counters[:-2]).any())
         self._padded_positions(m)
