@@ -84,20 +84,26 @@ def options_of(fold: str, place: str, stage: ConvStage | DenseStage) -> dict[str
     return {"pe": pe, "simd": simd, "vectors": vectors, "storage": place, "buffer_rows": rows}
 
 
+def _rows(stage: ConvStage | DenseStage) -> np.ndarray:
+    """Weights of each output over its inputs in stream order."""
+    weights = stage.weights.transpose(0, 2, 3, 1) if isinstance(stage, ConvStage) else stage.weights
+    return weights.reshape(len(weights), -1)
+
+
 def component(stage: ConvStage | DenseStage, options: dict[str, Any]) -> Any:
     """The hardware of a folded layer."""
-    masks = tuple(int.from_bytes(np.packbits(row > 0, bitorder="little").tobytes(), "little") for row in stage.matrix.T)
+    masks = tuple(int.from_bytes(np.packbits(row > 0, bitorder="little").tobytes(), "little") for row in _rows(stage))
     pe, simd, block = options["pe"], options["simd"], options["storage"] == "block"
     if isinstance(stage, DenseStage):
         return MatrixVector(
             weights=masks, inputs=stage.weights.shape[1], input_bits=stage.encoding.bits, biases=stage.biases,
-            fires=stage.fires, pe=pe, simd=simd, block_ram=block,
+            fires=stage.fires, pe=pe, simd=simd, block_ram=block, steps=stage.steps,
         )  # fmt: skip
     return FoldedConv2D(
         weights=masks, channels=stage.input_shape[0], input_bits=stage.encoding.bits, thresholds=stage.thresholds,
         size=stage.input_shape[1:], kernel=stage.weights.shape[2:], stride=stage.stride, padding=stage.padding,
         pe=pe, simd=simd, vectors=options["vectors"], buffer_rows=options["buffer_rows"], block_ram=block,
-        codebook=options["storage"] == "codebook",
+        codebook=options["storage"] == "codebook", levels=stage.levels, groups=stage.groups,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Adder graphs: all sums of one layer, and the proof that they are the layer's sums."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import CertificateError
 from xnorweave.hw.adder_graph import AdderNode, KernelNode, range_shape
 
-__all__ = ["AdderGraph", "GraphBuilder", "certify", "graph_adder_bits", "graph_additions"]
+__all__ = ["AdderGraph", "GraphBuilder", "certify", "graph_adder_bits", "graph_additions", "join_graphs"]
 
 _BLOCK_BYTES = 24 << 20
 
@@ -179,6 +180,49 @@ class GraphBuilder:
             outputs=tuple(outputs),
             constants=tuple(constants),
         )
+
+
+def join_graphs(parts: Sequence[tuple[AdderGraph, Sequence[int]]]) -> AdderGraph:
+    """One graph of several that have no input in common; not certified yet.
+
+    Parameters
+    ----------
+    parts : sequence of (AdderGraph, sequence of int)
+        Each graph, and for each of its inputs its place among the inputs of all; outputs follow each other.
+    """
+    inputs = sum(graph.inputs for graph, _ in parts)
+    kernels, nodes, outputs = list[KernelNode](), list[AdderNode](), list[int]()
+    next_kernel = inputs + 1
+    next_node = next_kernel + sum(len(graph.kernels) for graph, _ in parts)
+    for graph, places in parts:
+        numbers = [
+            *(0, *(int(place) + 1 for place in places)),
+            *range(next_kernel, next_kernel + len(graph.kernels)),
+            *range(next_node, next_node + len(graph.nodes)),
+        ]
+        moved = _Moved(numbers)
+        kernels += [kernel._replace(taps=tuple(map(moved, kernel.taps))) for kernel in graph.kernels]
+        nodes += [node._replace(lhs=moved(node.lhs), rhs=moved(node.rhs)) for node in graph.nodes]
+        outputs += map(moved, graph.outputs)
+        next_kernel, next_node = next_kernel + len(graph.kernels), next_node + len(graph.nodes)
+    return AdderGraph(
+        inputs=inputs,
+        input_bits=parts[0][0].input_bits,
+        kernels=tuple(kernels),
+        nodes=tuple(nodes),
+        outputs=tuple(outputs),
+        constants=tuple(constant for graph, _ in parts for constant in graph.constants),
+    )
+
+
+class _Moved:
+    """New numbers of operands; a complement stays one."""
+
+    def __init__(self, numbers: Sequence[int]):
+        self.numbers = numbers
+
+    def __call__(self, operand: int) -> int:
+        return self.numbers[operand] if operand >= 0 else -self.numbers[-operand]
 
 
 def graph_additions(graph: AdderGraph) -> int:

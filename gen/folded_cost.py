@@ -48,6 +48,8 @@ _LUT_RAM_BITS, _LUT_RAM_WORDS, _LUT_RAM_PLACES = 4, 16, 4
 _LOGIC_BIAS_WORDS = 16
 # LUTs of a popcount beyond a network of our own, for each of its bits.
 _WIDE_POPCOUNT_LUTS = 1.9
+# A comparison for a further level, as a share of an accumulator of the same bits.
+_COMPARED_SHARE = 2
 # Stages of which facts are kept.
 _STAGES = 512
 
@@ -272,13 +274,14 @@ def folded_parts(
     control = _bits(neuron_fold) + _bits(synapse_fold) + 2 * _bits(neuron_fold * synapse_fold)
     rom, memories = _constants(stage, family, pe, simd, vectors, storage)
     registers, shifts, masks = _bits(simd) * lanes * bits, 0, 0
+    count_bits = stage.levels.bit_length()
     if isinstance(stage, ConvStage):
         control += _buffer_control(stage, simd, vectors, buffer_rows)
         rows = memory(simd * bits, max(2, buffer_rows * stage.input_shape[2] * stage.input_shape[0] // simd), family)
         memories += _times(rows, vectors)
-        collected = neuron_fold * pe * vectors
-        registers += collected + (outputs if vectors == 1 else 0)
-        shifts += vectors * outputs if vectors > 1 else 0
+        collected, pixel = neuron_fold * pe * vectors * count_bits, outputs * count_bits
+        registers += collected + (pixel if vectors == 1 else 0)
+        shifts += vectors * pixel if vectors > 1 else 0
         masks = vectors * simd * bits if any(stage.padding) else 0
     elif neuron_fold > 1:
         control += 4 * _bits(synapse_fold) + _bits(neuron_fold)
@@ -286,7 +289,7 @@ def folded_parts(
     parts = FoldedParts(
         lanes=lanes * bits * plane,
         planes=lanes * (bits - 1) * (_bits(simd) + 1),
-        accumulators=lanes * width,
+        accumulators=lanes * width * (_COMPARED_SHARE * (stage.levels - 1) + 1),
         encoder=bits * (simd + simd * _bits(simd) // 2),
         registers=registers,
         shifts=shifts,
@@ -315,13 +318,25 @@ def _constants(
     else:
         rom += rom_luts(pe * simd, depth)
     borders = max(stage.thresholds) + 1 if isinstance(stage, ConvStage) else 1
-    words, bias_bits = borders * neuron_fold, pe * sum_bits(stage, filled=outputs % pe > 0)
+    words, bias_bits = borders * neuron_fold, sum_bits(stage, filled=outputs % pe > 0)
     copies = vectors if borders > 1 else 1
-    if words <= _LOGIC_BIAS_WORDS:
-        rom += copies * rom_luts(bias_bits, words)
-    else:
-        memories += _times(_block_memory(bias_bits, words, family), copies)
+    for width in (pe * bias_bits, pe * (stage.levels - 1) * _step_bits(stage)):
+        if words <= _LOGIC_BIAS_WORDS:
+            rom += copies * rom_luts(width, words)
+        elif width:
+            memories += _times(_block_memory(width, words, family), copies)
     return rom, memories
+
+
+@functools.lru_cache(maxsize=_STAGES)
+def _step_bits(stage: ConvStage | DenseStage) -> int:
+    """Width of what a further level is above the first, in bits, where there are several."""
+    if isinstance(stage, DenseStage):
+        steps = [row[-1] for row in stage.steps]
+    else:
+        rows, last = stage.thresholds.values(), stage.levels - 1
+        steps = [row[k + last] - row[k] for row in rows for k in range(0, len(row), stage.levels)]
+    return max([1, *steps]).bit_length()
 
 
 @functools.lru_cache(maxsize=_STAGES)

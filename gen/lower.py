@@ -17,6 +17,7 @@ from xnorweave.hw.argmax import ArgMax
 from xnorweave.hw.conv2d import Conv2D
 from xnorweave.hw.dense import BiasUnit, Dense
 from xnorweave.hw.folded_conv2d import FoldedConv2D
+from xnorweave.hw.global_sum import GlobalSum
 from xnorweave.hw.lanes import Packer, Unpacker
 from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.hw.maxpool import MaxPool
@@ -24,7 +25,7 @@ from xnorweave.hw.pixel_table import PixelTable
 from xnorweave.hw.sliding_window import SlidingWindow
 from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.threshold import ThresholdUnit
-from xnorweave.network import Network
+from xnorweave.network import Encoding, Network
 from xnorweave.passes.folds import Link, links, waiting_words
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.plan_types import LayerPlan, Plan
@@ -34,6 +35,7 @@ from xnorweave.passes.streamline import (
     ArgMaxStage,
     ConvStage,
     DenseStage,
+    GlobalSumStage,
     PoolStage,
     Stage,
     TableStage,
@@ -172,11 +174,25 @@ class _Builder:
                 self.parts.append(("pixel_table", table))
             case ConvStage():
                 part = self._folded_conv(stage, plan) if plan.engine == "folded" else self._conv(stage)
-                self._add(stage, part, stage.output_shape)
+                self._add(stage, part, stage.output_encoding)
             case PoolStage():
                 size = stage.input_shape[1:]
-                pool = MaxPool(channels=stage.input_shape[0], size=size, kernel=stage.size, stride=stage.stride)
-                self._add(stage, pool, stage.output_shape)
+                pool = MaxPool(
+                    channels=stage.input_shape[0],
+                    size=size,
+                    kernel=stage.size,
+                    stride=stage.stride,
+                    lane_bits=stage.encoding.bits,
+                )
+                self._add(stage, pool, stage.encoding)
+            case GlobalSumStage():
+                total = GlobalSum(
+                    channels=stage.input_shape[0],
+                    lane_bits=stage.encoding.bits,
+                    positions=stage.positions,
+                    sum_bits=stage.output_encoding.bits,
+                )
+                self._add(stage, total, stage.output_encoding)
             case DenseStage():
                 self._dense(stage, plan)
             case ArgMaxStage():
@@ -190,8 +206,8 @@ class _Builder:
         certify(graph, stage.matrix, stage.name)
         return graph
 
-    def _add(self, stage: ConvStage | PoolStage, part: wiring.Component, shape: tuple[int, int, int]) -> None:
-        channels, height, width = shape
+    def _add(self, stage: ConvStage | PoolStage | GlobalSumStage, part: wiring.Component, encoding: Encoding) -> None:
+        channels, height, width = stage.output_shape
         self._tap(
             part,
             Tap(
@@ -199,11 +215,11 @@ class _Builder:
                 instance=_instance(stage.name),
                 channels=channels,
                 lanes=channels,
-                lane_bits=1,
+                lane_bits=encoding.bits,
                 signed=False,
                 words=height * width,
-                scale=2,
-                offsets=(-1,) * channels,
+                scale=encoding.scale,
+                offsets=(encoding.offset,) * channels,
             ),
         )
         self.lanes, self.frame_lanes = channels, channels * height * width
@@ -224,11 +240,12 @@ class _Builder:
         sums, free_running = self._sums(graph, tag_bits=window.border_bits)
         threshold = ThresholdUnit(
             thresholds={
-                border: tuple(t + c for t, c in zip(row, graph.constants, strict=True))
+                border: tuple(t + graph.constants[k // stage.levels] for k, t in enumerate(row))
                 for border, row in stage.thresholds.items()
             },
             sum_shape=sums.output_shape,
             border_bits=window.border_bits,
+            levels=stage.levels,
         )
         layer = Conv2D(window=window, graph=sums, threshold=threshold, free_running=free_running)
         self.latencies[stage.name] = layer.latency
@@ -238,7 +255,7 @@ class _Builder:
         channels = stage.input_shape[0]
         self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link, plan.simd))
         return FoldedConv2D(
-            weights=tuple(_mask(column) for column in stage.matrix.T),
+            weights=tuple(_mask(row) for row in stage.weights.transpose(0, 2, 3, 1).reshape(len(stage.weights), -1)),
             channels=channels,
             input_bits=stage.encoding.bits,
             thresholds=stage.thresholds,
@@ -252,6 +269,8 @@ class _Builder:
             buffer_rows=plan.buffer_rows,
             block_ram=plan.storage == "block",
             codebook=plan.storage == "codebook",
+            levels=stage.levels,
+            groups=stage.groups,
         )
 
     def _sums(self, graph: AdderGraph, tag_bits: int = 0) -> tuple[AdderGraphUnit, bool]:
@@ -290,6 +309,7 @@ class _Builder:
         else:
             unit, shape = self._folded(stage, plan)
         self.sum_shape = None if stage.fires else shape
+        code = stage.output_encoding
         self._tap(
             unit,
             Tap(
@@ -297,11 +317,11 @@ class _Builder:
                 instance=_instance(stage.name),
                 channels=outputs,
                 lanes=plan.lanes,
-                lane_bits=1 if stage.fires else shape.width,
+                lane_bits=code.bits if stage.fires else shape.width,
                 signed=not stage.fires and shape.signed,
                 words=-(-outputs // plan.lanes),
-                scale=2 if stage.fires else stage.scale,
-                offsets=(-1,) * outputs if stage.fires else stage.offsets,
+                scale=code.scale if stage.fires else stage.scale,
+                offsets=(code.offset,) * outputs if stage.fires else stage.offsets,
             ),
         )
         self.lanes, self.frame_lanes = plan.lanes, outputs
@@ -317,6 +337,7 @@ class _Builder:
             pe=plan.pe,
             simd=plan.simd,
             block_ram=plan.storage == "block",
+            steps=stage.steps,
         )
         return unit, unit.sum_shape
 
@@ -331,7 +352,9 @@ class _Builder:
         biases = tuple(bias - c for bias, c in zip(stage.linear_biases, graph.constants, strict=True))
         if stage.fires:
             shape = sums.output_shape
-            last = ThresholdUnit(thresholds={0: tuple(-bias for bias in biases)}, sum_shape=shape)
+            steps = stage.steps or ((),) * len(biases)
+            limits = tuple(step - bias for bias, row in zip(biases, steps, strict=True) for step in (0, *row))
+            last = ThresholdUnit(thresholds={0: limits}, sum_shape=shape, levels=stage.levels)
         else:
             shape = range_shape(min(stage.biases), max(stage.biases) + inputs * (2**stage.encoding.bits - 1))
             last = BiasUnit(biases=biases, sum_shape=sums.output_shape, output_shape=shape)

@@ -1,6 +1,6 @@
 """A binarized network as a chain of frozen, validated layers, with shape inference.
 
-Conventions: bit 1 means +1 and bit 0 means -1; weights are ``int8`` in {-1, +1}; a threshold fires when
+Conventions: bit 1 means +1 and bit 0 means -1; weights are ``int8`` in {-1, +1}; a threshold is reached when
 ``acc >= t``; shapes are ``(channels, height, width)``; a dense layer flattens its input in that order,
 as PyTorch does.
 """
@@ -21,6 +21,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Encoding",
+    "GlobalSum",
     "InputSpec",
     "Layer",
     "MaxPool",
@@ -28,6 +29,7 @@ __all__ = [
     "Padding",
     "Shape",
     "Threshold",
+    "activation",
 ]
 
 Shape = tuple[int, int, int]
@@ -39,6 +41,8 @@ Padding = tuple[int, int, int, int]
 MAX_SIDE = 1024
 MAX_CHANNELS = 16_384
 MAX_KERNEL = 7
+MAX_STRIDE = 7
+MAX_LEVELS = 15
 MAX_LAYERS = 256
 NAME_PATTERN = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,39}\Z")
 
@@ -80,22 +84,28 @@ def _check_int(name: str, what: str, value: object, low: int, high: int) -> int:
 class Conv2D:
     """Cross-correlation with {-1, +1} weights: ``acc[o,y,x] = sum w[o,c,i,j] * v[c, y*stride+i, x*stride+j]``.
 
+    With groups, the ``k``-th part of the filters sees only the ``k``-th part of the channels; as many groups as
+    channels are a depthwise convolution.
+
     Parameters
     ----------
     name : str
         Unique in the network.
-    weights : int8 array [out, in, ky, kx]
+    weights : int8 array [out, in / groups, ky, kx]
         Each -1 or +1; ky and kx from 1 to 7.
     stride : int
-        1 or 2, the same in both directions.
+        1 to 7, the same in both directions; beyond the kernel, input between windows is skipped.
     padding : Padding
         Zeros around the input: they add nothing to a sum, so a padded tap counts neither as -1 nor as +1.
+    groups : int
+        Parts of equal size that filters and channels are divided into; divides the filters.
     """
 
     name: str
     weights: NDArray[np.int8]
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
+    groups: int = 1
     kind: str = field(default="conv2d", init=False)
 
     def __post_init__(self) -> None:
@@ -104,13 +114,17 @@ class Conv2D:
         ky, kx = self.kernel
         if max(ky, kx) > MAX_KERNEL:
             raise NetworkError(f"{self.name}: kernel {ky}x{kx} is not within 1x1 to {MAX_KERNEL}x{MAX_KERNEL}")
-        _check_int(self.name, "stride", self.stride, 1, 2)
+        _check_int(self.name, "stride", self.stride, 1, MAX_STRIDE)
         if not isinstance(self.padding, (tuple, list)) or len(self.padding) != 4:
             raise NetworkError(f"{self.name}: padding={self.padding!r} is not (top, bottom, left, right)")
         top, bottom, left, right = self.padding
         for what, value, kernel in (("top", top, ky), ("bottom", bottom, ky), ("left", left, kx), ("right", right, kx)):
             _check_int(self.name, f"padding {what}", value, 0, kernel - 1)
         object.__setattr__(self, "padding", (int(top), int(bottom), int(left), int(right)))
+        object.__setattr__(self, "groups", _check_int(self.name, "groups", self.groups, 1, MAX_CHANNELS))
+        if len(self.weights) % self.groups:
+            filters = len(self.weights)
+            raise NetworkError(f"{self.name}: groups={self.groups} do not divide the {filters} filters; give a divisor")
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -121,8 +135,9 @@ class Conv2D:
         """Shape of the sums for an input of ``shape``; raises NetworkError where it does not fit."""
         channels, height, width = shape
         out, fan_in, ky, kx = self.weights.shape
-        if fan_in != channels:
-            raise NetworkError(f"{self.name}: weights take {fan_in} channels, but the layer before gives {channels}")
+        if fan_in * self.groups != channels:
+            each = f"{self.groups} groups of {fan_in}" if self.groups > 1 else f"{fan_in}"
+            raise NetworkError(f"{self.name}: weights take {each} channels, but the layer before gives {channels}")
         top, bottom, left, right = self.padding
         rows, columns = height + top + bottom - ky, width + left + right - kx
         if rows < 0 or columns < 0:
@@ -132,14 +147,18 @@ class Conv2D:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Threshold:
-    """Batch norm and sign in one: channel ``c`` gives +1 where ``acc[c] >= thresholds[c]``, else -1.
+    """Batch norm and activation in one: of ``levels`` thresholds so many are reached, which means a value.
+
+    Channel ``c`` gives ``2 * count - levels``, with ``count`` how many of its thresholds ``acc[c]`` is at least: of one
+    level -1 or +1, of three -3, -1, 1 or 3.
 
     Parameters
     ----------
     name : str
         Unique in the network.
-    thresholds : int32 array [channels]
-        In units of the signed sum of the layer before.
+    thresholds : int32 array [channels] or [channels, levels]
+        In units of the signed sum of the layer before; 1 to 15 levels, each channel's ascending. One level is kept
+        as [channels].
     """
 
     name: str
@@ -149,26 +168,59 @@ class Threshold:
     def __post_init__(self) -> None:
         _check_name(self.name)
         thresholds = self.thresholds
-        if not isinstance(thresholds, np.ndarray) or thresholds.ndim != 1 or not thresholds.size:
+        if not isinstance(thresholds, np.ndarray) or thresholds.ndim not in (1, 2) or not thresholds.size:
             found = getattr(thresholds, "shape", type(thresholds).__name__)
-            raise NetworkError(f"{self.name}: thresholds have shape {found}, not one per channel")
+            raise NetworkError(
+                f"{self.name}: thresholds have shape {found}, not one per channel or [channels, levels]; reshape them"
+            )
         if thresholds.dtype.kind not in "iu":
             raise NetworkError(f"{self.name}: thresholds are {thresholds.dtype}, not integers; use ceil(t) as int32")
         limits = np.iinfo(np.int32)
         if thresholds.min() < limits.min or thresholds.max() > limits.max:
             raise NetworkError(f"{self.name}: a threshold is beyond int32; a constant channel needs only |t| > fan-in")
+        if thresholds.ndim == 2:
+            self._check_levels(thresholds)
+            thresholds = thresholds[:, 0] if thresholds.shape[1] == 1 else thresholds
         object.__setattr__(self, "thresholds", _frozen(thresholds, np.int32))
+
+    def _check_levels(self, thresholds: NDArray) -> None:
+        if thresholds.shape[1] > MAX_LEVELS:
+            raise NetworkError(
+                f"{self.name}: {thresholds.shape[1]} levels of a channel, more than {MAX_LEVELS}; train with fewer"
+            )
+        falls = np.flatnonzero((thresholds[:, 1:] < thresholds[:, :-1]).any(1))
+        if len(falls):
+            channel = int(falls[0])
+            raise NetworkError(
+                f"{self.name}: thresholds {thresholds[channel].tolist()} of channel {channel} do not ascend; sort them"
+            )
+
+    @property
+    def levels(self) -> int:
+        """Thresholds of a channel."""
+        return self.by_channel.shape[1]
+
+    @property
+    def by_channel(self) -> NDArray[np.int32]:
+        """Thresholds as [channels, levels], whatever their number."""
+        return self.thresholds.reshape(len(self.thresholds), -1)
+
+    @property
+    def encoding(self) -> "Encoding":
+        """How numbers of levels stand for activations."""
+        return activation(self.levels)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Same as the input's; raises NetworkError where the channels differ."""
-        if shape[0] != self.thresholds.size:
-            raise NetworkError(f"{self.name}: {self.thresholds.size} thresholds for {shape[0]} channels; give one each")
+        channels = len(self.thresholds)
+        if shape[0] != channels:
+            raise NetworkError(f"{self.name}: {channels} thresholds for {shape[0]} channels; give one each")
         return shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaxPool:
-    """Maximum over a ``size`` x ``size`` window of -1/+1 values, which is the OR of their bits.
+    """Maximum over a ``size`` x ``size`` window of activations; of -1/+1 values it is the OR of their bits.
 
     Parameters
     ----------
@@ -196,6 +248,30 @@ class MaxPool:
         if min(height, width) < self.size:
             raise NetworkError(f"{self.name}: window {self.size}x{self.size} is larger than its input {height}x{width}")
         return channels, (height - self.size) // self.stride + 1, (width - self.size) // self.stride + 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GlobalSum:
+    """Sum of each channel's activations over all positions: global average pooling without its division.
+
+    The division scales all sums of a `Dense` behind it alike, so its thresholds are scaled instead, and an `ArgMax`
+    does not see it.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    """
+
+    name: str
+    kind: str = field(default="global_sum", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """``(channels, 1, 1)``."""
+        return shape[0], 1, 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -250,7 +326,7 @@ class ArgMax:
         return 1, 1, 1
 
 
-Layer = Conv2D | Threshold | MaxPool | Dense | ArgMax
+Layer = Conv2D | Threshold | MaxPool | GlobalSum | Dense | ArgMax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +346,12 @@ class Encoding:
     offset: int
 
 
-BINARY = Encoding(bits=1, scale=2, offset=-1)
+def activation(levels: int) -> Encoding:
+    """How numbers of thresholds reached stand for activations of so many levels."""
+    return Encoding(bits=levels.bit_length(), scale=2, offset=-levels)
+
+
+BINARY = activation(1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -338,7 +419,8 @@ class Network:
     input : InputSpec
         What a frame is.
     layers : tuple of Layer
-        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out.
+        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out; totals (GlobalSum) into a Dense, a
+        Conv2D of 1x1, or out.
     classes : tuple of str
         Labels of the outputs, or empty.
     history : tuple of str
@@ -392,7 +474,20 @@ class Network:
                         f"{layer.name}: pools sums; put it behind the Threshold, which gives the same result"
                     )
                 case MaxPool() if signal != "bits":
-                    raise NetworkError(f"{layer.name}: pools {signal}; only -1/+1 activations can be pooled")
+                    raise NetworkError(
+                        f"{layer.name}: pools {signal}; only activations behind a Threshold, or bits, can be pooled"
+                    )
+                case GlobalSum() if signal == "sums":
+                    raise NetworkError(
+                        f"{layer.name}: adds up sums; put it behind the Threshold, or in front of a 1x1 convolution, "
+                        "which as a Dense then gives the same sums"
+                    )
+                case GlobalSum() if signal != "bits":
+                    raise NetworkError(
+                        f"{layer.name}: adds up {signal}; only activations behind a Threshold, or bits, can be added up"
+                    )
+                case GlobalSum():
+                    signal = "totals"
                 case ArgMax() if not isinstance(self.layers[index - 1], Dense) or index == 0:
                     raise NetworkError(f"{layer.name}: an ArgMax follows a Dense; here it gets {signal}")
                 case ArgMax() if index != len(self.layers) - 1:

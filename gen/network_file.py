@@ -19,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError
-from xnorweave.network import MAX_LAYERS, ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import (
+    MAX_LAYERS,
+    ArgMax,
+    Conv2D,
+    Dense,
+    GlobalSum,
+    InputSpec,
+    Layer,
+    MaxPool,
+    Network,
+    Threshold,
+)
 
 __all__ = ["FORMAT", "load_network", "network_bytes", "network_of", "read_arrays", "save_network"]
 
@@ -33,13 +44,15 @@ _LAYER_CLASSES: dict[str, type] = {
     "conv2d": Conv2D,
     "threshold": Threshold,
     "max_pool": MaxPool,
+    "global_sum": GlobalSum,
     "dense": Dense,
     "arg_max": ArgMax,
 }
 _LAYER_OPTIONS = {
-    "conv2d": {"stride", "padding"},
+    "conv2d": {"stride", "padding", "groups"},
     "max_pool": {"size", "stride"},
     "threshold": set(),
+    "global_sum": set(),
     "dense": set(),
     "arg_max": set(),
 }
@@ -221,6 +234,8 @@ def _layer_fields(layer: Layer) -> dict[str, Any]:
     match layer:
         case Conv2D():
             fields |= {"stride": layer.stride, "padding": list(layer.padding)}
+            # Files of networks without groups stay as they were, and readable by versions that know none.
+            fields |= {"groups": layer.groups} if layer.groups > 1 else {}
         case MaxPool():
             fields |= {"size": layer.size, "stride": layer.stride}
         case _:

@@ -6,9 +6,17 @@ than all of the choice.
 
 from xnorweave.cost import CostFamily
 from xnorweave.folded_cost import Resources, memory
-from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, TableStage
+from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, GlobalSumStage, PoolStage, TableStage
 
-__all__ = ["adapter", "argmax_resources", "link_resources", "pool_resources", "table_resources", "wired_resources"]
+__all__ = [
+    "adapter",
+    "argmax_resources",
+    "global_sum_resources",
+    "link_resources",
+    "pool_resources",
+    "table_resources",
+    "wired_resources",
+]
 
 # Of a wired layer's sums and thresholds: so many LUT places for each weight to this power, and so much more for each
 # further bit of an input. Best strategy of each layer in bench/results/cost.json: 226 places on iCE40 for 36 x 8
@@ -16,6 +24,7 @@ __all__ = ["adapter", "argmax_resources", "link_resources", "pool_resources", "t
 # 296 for 9 x 16 with inputs of 4 bits, 3,584 for 27 x 64 with inputs of 8 bits.
 _PLACES_PER_WEIGHT: dict[CostFamily, float] = {"ice40": 1.85, "ecp5": 1.96}
 _WEIGHTS_POWER, _SHARE_PER_BIT = 0.85, 0.37
+_COMPARE_BITS_PER_LUT = 3
 # Counters, valid and ready of one unit.
 _CONTROL_LUTS = 40
 # Of a table's output bit, by the input bits that it depends on; beyond that, as of 8.
@@ -32,13 +41,25 @@ def _register_luts(bits: int, family: CostFamily) -> int:
 def wired_resources(stage: ConvStage | DenseStage, family: CostFamily) -> Resources:
     """A layer that is wired for its weights, with its window."""
     bits = stage.encoding.bits
-    luts = _PLACES_PER_WEIGHT[family] * stage.weights.size**_WEIGHTS_POWER * (1 + _SHARE_PER_BIT * (bits - 1))
-    sums = Resources(luts=round(luts), flip_flops=round(luts / 3) + len(stage.weights))
+    groups = stage.groups if isinstance(stage, ConvStage) else 1
+    sums = groups * (stage.weights.size / groups) ** _WEIGHTS_POWER
+    luts = _PLACES_PER_WEIGHT[family] * sums * (1 + _SHARE_PER_BIT * (bits - 1))
+    sums = Resources(luts=round(luts), flip_flops=round(luts / 3) + len(stage.weights)) + _further_levels(stage)
     if isinstance(stage, DenseStage):
         return sums
     channels, _, columns = stage.input_shape
     _, _, left, right = stage.padding
     return sums + _window(bits * channels, columns + left + right, stage.weights.shape[2:], family)
+
+
+def _further_levels(stage: ConvStage | DenseStage) -> Resources:
+    """Comparisons beyond the first of each output, and the bits of how many hold."""
+    if stage.levels == 1:
+        return Resources()
+    outputs, top = len(stage.weights), 2**stage.encoding.bits - 1
+    compare = -(-(stage.weights[0].size * top).bit_length() // _COMPARE_BITS_PER_LUT)
+    bits = stage.levels.bit_length() - 1
+    return Resources(luts=outputs * ((stage.levels - 1) * compare + bits), flip_flops=outputs * bits)
 
 
 def _window(word_bits: int, columns: int, kernel: tuple[int, int], family: CostFamily) -> Resources:
@@ -51,9 +72,17 @@ def _window(word_bits: int, columns: int, kernel: tuple[int, int], family: CostF
 def pool_resources(stage: PoolStage, family: CostFamily) -> Resources:
     """Max pooling."""
     channels, _, columns = stage.input_shape
-    ors = -(-(stage.size**2 - 1) // 3) * channels
-    window = _window(channels, columns, (stage.size, stage.size), family)
-    return window + Resources(luts=ors, flip_flops=channels)
+    bits, others = stage.encoding.bits, stage.size**2 - 1
+    # Three more bits of an OR fit into a LUT; both bits of a maximum depend on four; beyond, comparison and choice.
+    each = -(-others // 3) if bits == 1 else others * (2 if bits == 2 else 2 * bits)
+    window = _window(bits * channels, columns, (stage.size, stage.size), family)
+    return window + Resources(luts=each * channels, flip_flops=bits * channels)
+
+
+def global_sum_resources(stage: GlobalSumStage) -> Resources:
+    """Sums over all positions: an accumulator for each channel, and what lets it begin anew."""
+    bits = stage.input_shape[0] * stage.output_encoding.bits
+    return Resources(luts=2 * bits + 20, flip_flops=bits + stage.positions.bit_length())
 
 
 def table_resources(stage: TableStage) -> Resources:

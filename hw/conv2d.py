@@ -37,8 +37,8 @@ class Conv2D(wiring.Component):
     -------
     i : In(stream.Signature(word_bits))
         One input pixel per transfer, channel 0 lowest.
-    o : Out(stream.Signature(channels))
-        One pixel's activations per transfer, channel 0 in bit 0.
+    o : Out(threshold.o)
+        One pixel's activations per transfer, channel 0 lowest.
     """
 
     def __init__(

@@ -36,22 +36,28 @@ class PixelGather(wiring.Component):
         Channels of a pixel, and of each pixel in a word; pixels in a word.
     columns : int
         Pixels of a row; of a row's last group only so many leave.
+    lane_bits : int
+        Width of a channel, in bits.
 
     Members
     -------
-    i : In(stream.Signature(vectors * pe))
+    i : In(stream.Signature(vectors * pe * lane_bits))
         Always ready.
-    o : Out(stream.Signature(channels))
-        One pixel per transfer, channel 0 in bit 0.
+    o : Out(stream.Signature(channels * lane_bits))
+        One pixel per transfer, channel 0 lowest.
     done : Out(1)
         A group's last pixel leaves in this cycle.
     """
 
-    def __init__(self, *, channels: int, pe: int, vectors: int, columns: int):
-        self.channels, self.pe, self.vectors, self.columns = channels, pe, vectors, columns
-        self.neuron_fold = -(-channels // pe)
+    def __init__(self, *, channels: int, pe: int, vectors: int, columns: int, lane_bits: int = 1):
+        self.vectors, self.columns, self.neuron_fold = vectors, columns, -(-channels // pe)
+        self.pixel_bits, self.part_bits = channels * lane_bits, pe * lane_bits
         super().__init__(
-            {"i": In(stream.Signature(vectors * pe)), "o": Out(stream.Signature(channels)), "done": Out(1)}
+            {
+                "i": In(stream.Signature(vectors * self.part_bits)),
+                "o": Out(stream.Signature(self.pixel_bits)),
+                "done": Out(1),
+            }
         )
 
     def elaborate(self, platform):
@@ -66,23 +72,23 @@ class PixelGather(wiring.Component):
             move.eq(whole & ((left == 0) | self.done)),
         ]
         pixels = self._collect(m, whole, move)
-        given = Signal(self.vectors * self.channels, reset_less=True)
-        m.d.comb += self.o.payload.eq(given[: self.channels])
+        given = Signal(self.vectors * self.pixel_bits, reset_less=True)
+        m.d.comb += self.o.payload.eq(given[: self.pixel_bits])
         with m.If(move):
             m.d.sync += [given.eq(Cat(pixels)), left.eq(self._count(m, move))]
         with m.Elif(leaving):
-            m.d.sync += [given.eq(given[self.channels :]), left.eq(left - 1)]
+            m.d.sync += [given.eq(given[self.pixel_bits :]), left.eq(left - 1)]
         return m
 
     def _collect(self, m, whole, move):
         """Words of a group, the first lowest once all are there."""
         pixels = []
         for vector in range(self.vectors):
-            collected = Signal(self.neuron_fold * self.pe, name=f"pixel{vector}", reset_less=True)
-            new = self.i.payload.word_select(vector, self.pe)
+            collected = Signal(self.neuron_fold * self.part_bits, name=f"pixel{vector}", reset_less=True)
+            new = self.i.payload.word_select(vector, self.part_bits)
             with m.If(self.i.valid):
-                m.d.sync += collected.eq(Cat(collected[self.pe :], new))
-            pixels.append(collected[: self.channels])
+                m.d.sync += collected.eq(Cat(collected[self.part_bits :], new))
+            pixels.append(collected[: self.pixel_bits])
         place = Signal(range(max(2, self.neuron_fold)))
         last = place == self.neuron_fold - 1
         with m.If(move):
@@ -112,42 +118,48 @@ class FoldedConv2D(wiring.Component):
     Pixels come in words of ``simd`` channels and are kept in a `RowBuffer`; `ProcessingElements` count. Nothing behind
     the buffer ever waits: a group of windows begins only when there is room for its pixels.
 
-    ``neuron_fold = ceil(outputs / pe)``, ``synapse_fold = ky * kx * channels / simd``. Interval: at most the larger of
-    ``output rows * ceil(output columns / vectors) * group_cycles`` and a frame's words, where the buffer holds
-    `RowSteps.steady` rows and they come evenly paced. Holds its output while ``o`` is not ready.
+    ``neuron_fold = ceil(outputs / pe)``, ``synapse_fold = ky * kx * channels / groups / simd``. Interval: at most the
+    larger of ``output rows * ceil(output columns / vectors) * group_cycles`` and a frame's words, where the buffer
+    holds `RowSteps.steady` rows and they come evenly paced. Holds its output while ``o`` is not ready.
 
     Parameters
     ----------
     weights : tuple of int
-        One bit mask per output over a window in the order row, column, channel.
+        One bit mask per output over its group's window in the order row, column, channel.
     channels, input_bits : int
         Of an input pixel; values are unsigned.
     thresholds : dict of int to tuple of int
-        By border number one per output: it fires when the sum of ``weight * input`` over real positions reaches it.
+        By border number ``levels`` per output, output by output, ascending: an output is the number of those that the
+        sum of ``weight * input`` over real positions reaches.
     size : tuple of int
         Height and width of a frame.
     kernel, stride, padding
         As of `SlidingWindow`.
     pe, simd, vectors : int
-        Outputs, inputs of a window, and windows computed in parallel; ``simd`` divides the channels.
+        Outputs, inputs of a window, and windows computed in parallel; ``simd`` divides the channels of a group, and
+        where there are several groups ``pe`` the outputs of one.
     buffer_rows : int
         Rows of input kept; see `RowBuffer`.
     block_ram : bool
         Keep weights in block RAM; in LUTs otherwise.
     codebook : bool
         Keep weights in block RAM as indices of the layer's distinct 2-D kernels.
+    levels : int
+        Thresholds of an output.
+    groups : int
+        Parts that outputs and channels are divided into; each output sees the channels of its own.
 
     Members
     -------
     i : In(stream.Signature(simd * input_bits))
         ``simd`` channels of a pixel per transfer, the first lowest.
-    o : Out(stream.Signature(outputs))
-        One pixel per transfer, channel 0 in bit 0.
+    o : Out(stream.Signature(outputs * levels.bit_length()))
+        One pixel per transfer, channel 0 lowest.
 
     Raises
     ------
     ValueError
-        If ``simd`` does not divide the channels, or a part refuses.
+        If ``simd`` or ``pe`` does not divide as it must, there is a codebook of groups, or a part refuses.
     """
 
     def __init__(
@@ -167,25 +179,37 @@ class FoldedConv2D(wiring.Component):
         buffer_rows: int,
         block_ram: bool = True,
         codebook: bool = False,
+        levels: int = 1,
+        groups: int = 1,
     ):
-        if simd < 1 or channels % simd:
-            raise ValueError(f"simd={simd!r} does not divide the {channels!r} channels")
-        inputs = kernel[0] * kernel[1] * channels
+        if simd < 1 or channels // groups % simd:
+            raise ValueError(f"simd={simd!r} does not divide the {channels // groups!r} channels")
+        if groups > 1 and (codebook or len(weights) // groups % pe):
+            raise ValueError(
+                f"pe={pe!r} does not divide {len(weights)} outputs in {groups} groups, or a codebook is asked for"
+            )
+        inputs = kernel[0] * kernel[1] * channels // groups
         # A lane with weight -1 gives the complement of its input: so much more than the sum that thresholds are for.
         complements = [(2**input_bits - 1) * (inputs - weight.bit_count()) for weight in weights]
         # Numbers between two borders' are never given; any row will do for them.
         rows = [thresholds.get(border, thresholds[0]) for border in range(max(thresholds) + 1)]
+        firsts = [row[::levels] for row in rows]
+        steps = tuple(
+            tuple(tuple(t - row[k] for t in row[k + 1 : k + levels]) for k in range(0, len(row), levels))
+            for row in rows
+        )
         self.elements = ProcessingElements(
             weights=weights,
             inputs=inputs,
             input_bits=input_bits,
-            biases=tuple(tuple(-t - c for t, c in zip(row, complements, strict=True)) for row in rows),
+            biases=tuple(tuple(-t - c for t, c in zip(row, complements, strict=True)) for row in firsts),
             fires=True,
             pe=pe,
             simd=simd,
             vectors=vectors,
             block_ram=block_ram,
             codebook=Codebook(weights, channels, kernel[0] * kernel[1]) if codebook else None,
+            steps=steps if levels > 1 else (),
         )
         self.buffer = RowBuffer(
             word_bits=simd * input_bits,
@@ -194,11 +218,18 @@ class FoldedConv2D(wiring.Component):
             kernel=kernel,
             stride=stride,
             padding=padding,
-            repeats=self.elements.neuron_fold,
+            repeats=self.elements.neuron_fold // groups,
             vectors=vectors,
             buffer_rows=buffer_rows,
+            parts=groups,
         )
-        self.gather = PixelGather(channels=len(weights), pe=pe, vectors=vectors, columns=self.buffer.output_columns)
+        self.gather = PixelGather(
+            channels=len(weights),
+            pe=pe,
+            vectors=vectors,
+            columns=self.buffer.output_columns,
+            lane_bits=self.elements.lane_bits,
+        )
         self.encoder = InputEncoder(simd=simd, input_bits=input_bits)
         self.interval_cycles = max(
             self.buffer.output_rows

@@ -28,11 +28,14 @@ class MatrixVector(wiring.Component):
     biases : tuple of int
         One per output, added to its sum.
     fires : bool
-        Give one bit per output, set where ``bias + sum >= 0``, instead of the sum.
+        Give one bit per output, set where ``bias + sum >= 0``, instead of the sum; with ``steps`` the number of levels
+        reached.
     pe, simd : int
         Outputs and inputs computed in parallel.
     block_ram : bool
         Keep weights in block RAM; in LUTs otherwise.
+    steps : tuple of tuple of int
+        Further levels of each output, as of `ProcessingElements`.
 
     Attributes
     ----------
@@ -65,6 +68,7 @@ class MatrixVector(wiring.Component):
         pe: int,
         simd: int,
         block_ram: bool = True,
+        steps: tuple[tuple[int, ...], ...] = (),
     ):
         self.elements = ProcessingElements(
             weights=weights,
@@ -75,6 +79,7 @@ class MatrixVector(wiring.Component):
             pe=pe,
             simd=simd,
             block_ram=block_ram,
+            steps=(steps,) if steps else (),
         )
         self.inputs, self.input_bits, self.fires, self.pe, self.simd = inputs, input_bits, fires, pe, simd
         self.neuron_fold, self.synapse_fold = self.elements.neuron_fold, self.elements.synapse_fold

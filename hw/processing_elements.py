@@ -10,6 +10,7 @@ from xnorweave.hw.codebook import Codebook, CodebookMemory
 from xnorweave.hw.lookup import lookup
 from xnorweave.hw.shared_module import place
 from xnorweave.hw.stream_register import register_output
+from xnorweave.hw.threshold import level_count
 from xnorweave.hw.xnor_popcount import carries, input_code, weight_code
 
 __all__ = ["InputEncoder", "ProcessingElements"]
@@ -73,11 +74,15 @@ class ProcessingElements(wiring.Component):
     biases : tuple of tuple of int
         Added to the sums: one row for each value of a vector's tag, one value per output.
     fires : bool
-        Give one bit per output, set where ``bias + sum >= 0``, instead of the sum.
+        Give one bit per output, set where ``bias + sum >= 0``, instead of the sum; with ``steps`` the number of levels
+        reached.
     pe, simd : int
         Outputs and inputs computed in parallel.
     vectors : int
         Vectors computed at once.
+    steps : tuple of tuple of tuple of int
+        Further levels of what ``fires``: for each row of biases and each output, ascending, what ``bias + sum`` must be
+        at least; none where empty.
     block_ram : bool
         Keep weights in block RAM; in LUTs otherwise.
     codebook : Codebook, optional
@@ -89,6 +94,8 @@ class ProcessingElements(wiring.Component):
         Shape of one sum.
     neuron_fold, synapse_fold : int
         See above.
+    lane_bits : int
+        Width of one output, in bits.
 
     Members
     -------
@@ -101,7 +108,8 @@ class ProcessingElements(wiring.Component):
     Raises
     ------
     ValueError
-        If there is not one bias per output, or ``pe`` or ``simd`` is beyond the matrix.
+        If there is not one bias per output, or ``pe`` or ``simd`` is beyond the matrix; if ``steps`` are not of the
+        biases' shape or do not ascend from 0.
 
     References
     ----------
@@ -121,6 +129,7 @@ class ProcessingElements(wiring.Component):
         vectors: int = 1,
         block_ram: bool = True,
         codebook: Codebook | None = None,
+        steps: tuple[tuple[tuple[int, ...], ...], ...] = (),
     ):
         if not biases or any(len(row) != len(weights) for row in biases):
             found = len(next((row for row in biases if len(row) != len(weights)), ()))
@@ -132,7 +141,8 @@ class ProcessingElements(wiring.Component):
             )
         self.weights, self.inputs, self.input_bits, self.biases = weights, inputs, input_bits, biases
         self.fires, self.pe, self.simd, self.vectors, self.block_ram = fires, pe, simd, vectors, block_ram
-        self.codebook = codebook
+        self.codebook, self.steps = codebook, steps
+        _check_steps(steps, biases, fires)
         self.neuron_fold, self.synapse_fold = -(-len(weights) // pe), -(-inputs // simd)
         self.tag_bits = (len(biases) - 1).bit_length()
         self._spare = pe * self.neuron_fold - len(weights)
@@ -141,10 +151,12 @@ class ProcessingElements(wiring.Component):
         # With it, a row that only fills up a fold never fires; where sums are given, nobody looks at it.
         self._filler_bias = -1 - inputs * top if self._spare and fires else 0
         self.sum_shape = range_shape(min(lowest, self._filler_bias, -1 if fires else 0), max(highest, 0))
+        levels = 1 + len(steps[0][0]) if steps else 1
+        self.lane_bits = levels.bit_length() if fires else self.sum_shape.width
         super().__init__(
             {
                 "i": In(stream.Signature(vectors * (simd * input_bits + self.tag_bits))),
-                "o": Out(stream.Signature(vectors * pe * (1 if fires else self.sum_shape.width))),
+                "o": Out(stream.Signature(vectors * pe * self.lane_bits)),
             }
         )
 
@@ -170,11 +182,11 @@ class ProcessingElements(wiring.Component):
                 Cat(last).eq(Cat(synapse == self.synapse_fold - 1, last[0])),
                 place_.eq(neuron),
             ]
-        shared = None if self.tag_bits else self._biases(m, place_, None, 0, advance)
+        shared = None if self.tag_bits else self._limits(m, place_, None, 0, advance)
         results = []
         for vector in range(self.vectors):
             word = self.i.payload.word_select(vector, self.simd * self.input_bits)
-            biases = shared or self._biases(m, place_, self._tag(m, vector, advance), vector, advance)
+            biases, steps = shared or self._limits(m, place_, self._tag(m, vector, advance), vector, advance)
             for k in range(self.pe):
                 partial = self._count(
                     m, platform, word, weights[k * self.simd : (k + 1) * self.simd], vector, k, advance
@@ -182,7 +194,8 @@ class ProcessingElements(wiring.Component):
                 total = Signal(self.sum_shape, name=f"accumulator{vector}_{k}", reset_less=True)
                 with m.If(advance & stages[1]):
                     m.d.sync += total.eq(Mux(first[1], biases[k], total) + partial)
-                results.append(~total[-1] if self.fires else total)
+                reached = [~total[-1], *(total >= step for step in steps[k])]
+                results.append(level_count(reached) if self.fires else total)
         m.d.comb += self.o.payload.eq(Cat(results))
         return m
 
@@ -261,26 +274,57 @@ class ProcessingElements(wiring.Component):
             m.d.sync += tag.eq(tags.word_select(vector, self.tag_bits))
         return tag
 
-    def _biases(self, m, neuron, tag, vector, advance):
-        """Biases of the group whose counts are now at hand, one for each PE."""
+    def _limits(self, m, neuron, tag, vector, advance):
+        """Biases of the group whose counts are now at hand, and steps of the one whose sums are, for each PE."""
         biases = [Signal(self.sum_shape, name=f"bias{vector}_{k}", reset_less=True) for k in range(self.pe)]
-        width = self.sum_shape.width
-        rows = [
-            sum((value & (1 << width) - 1) << k * width for k, value in enumerate(values[start : start + self.pe]))
-            for values in ([*row, *[self._filler_bias] * self._spare] for row in self.biases)
-            for start in range(0, len(values), self.pe)
+        fill = [self._filler_bias] * self._spare
+        rows = [[*row, *fill] for row in self.biases]
+        self._rom(m, biases, rows, self.sum_shape.width, neuron, tag, f"bias_{{}}{vector}", advance)
+        if not self.steps:
+            return biases, [()] * self.pe
+        summed = Signal.like(neuron, name=f"neuron_summed{vector}", reset_less=True)
+        tag_summed = None if tag is None else Signal.like(tag, name=f"tag_summed{vector}", reset_less=True)
+        with m.If(advance):
+            m.d.sync += summed.eq(neuron)
+            if tag is not None:
+                m.d.sync += tag_summed.eq(tag)
+        count, width = len(self.steps[0][0]), max(1, *(step[-1] for row in self.steps for step in row)).bit_length()
+        packed = [
+            [*(sum(value << k * width for k, value in enumerate(step)) for step in row), *[0] * self._spare]
+            for row in self.steps
         ]
-        if len(set(rows)) == 1:
-            m.d.comb += Cat(biases).eq(rows[0])
-            return biases
-        address = Signal(range(len(rows)), name=f"bias_address{vector}")
+        steps = [Signal(count * width, name=f"steps{vector}_{k}", reset_less=True) for k in range(self.pe)]
+        self._rom(m, steps, packed, count * width, summed, tag_summed, f"step_{{}}{vector}", advance)
+        return biases, [[each.word_select(k, width) for k in range(count)] for each in steps]
+
+    def _rom(self, m, values, rows, width, neuron, tag, name, advance):
+        """Give ``values``, one for each PE, what ``rows`` have for a group: for each tag one of each output."""
+        words = [
+            sum((value & (1 << width) - 1) << k * width for k, value in enumerate(row[start : start + self.pe]))
+            for row in rows
+            for start in range(0, len(row), self.pe)
+        ]
+        if len(set(words)) == 1:
+            m.d.comb += Cat(values).eq(words[0])
+            return
+        address = Signal(range(len(words)), name=name.format("address"))
         m.d.comb += address.eq(neuron if tag is None else neuron + tag * self.neuron_fold)
-        if len(rows) <= _LOGIC_ROM_DEPTH:
+        if len(words) <= _LOGIC_ROM_DEPTH:
             with m.If(advance):
-                m.d.sync += Cat(biases).eq(lookup(address, [C(row, self.pe * width) for row in rows]))
+                m.d.sync += Cat(values).eq(lookup(address, [C(word, self.pe * width) for word in words]))
         else:
-            memory = Memory(shape=self.pe * width, depth=len(rows), init=rows, attrs={"ram_style": "block"})
-            m.submodules[f"bias_rom{vector}"] = memory
+            memory = Memory(shape=self.pe * width, depth=len(words), init=words, attrs={"ram_style": "block"})
+            m.submodules[name.format("rom")] = memory
             read = memory.read_port()
-            m.d.comb += [read.addr.eq(address), read.en.eq(advance), Cat(biases).eq(read.data)]
-        return biases
+            m.d.comb += [read.addr.eq(address), read.en.eq(advance), Cat(values).eq(read.data)]
+
+
+def _check_steps(steps, biases, fires):
+    if not steps:
+        return
+    each = [step for row in steps for step in row]
+    even = [len(row) for row in steps] == [len(row) for row in biases] and len({len(step) for step in each}) == 1
+    if not fires or not even or not each[0]:
+        raise ValueError("Steps are for outputs that fire, as many for each output as for the others")
+    if any(list(step) != sorted(step) or step[0] < 0 for step in each):
+        raise ValueError("Steps ascend from 0")

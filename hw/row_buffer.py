@@ -88,6 +88,8 @@ class RowBuffer(wiring.Component):
         Windows given at once.
     buffer_rows : int
         Rows kept, at least `RowSteps.least`.
+    parts : int
+        Parts of a pixel's words that are windows of their own: each is given ``repeats`` times, then the next.
 
     Attributes
     ----------
@@ -110,7 +112,7 @@ class RowBuffer(wiring.Component):
     Raises
     ------
     ValueError
-        If the window is larger than the padded frame, or the buffer too small.
+        If the window is larger than the padded frame, the buffer too small, or ``parts`` do not divide the words.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class RowBuffer(wiring.Component):
         repeats: int = 1,
         vectors: int = 1,
         buffer_rows: int,
+        parts: int = 1,
     ):
         top, bottom, left, right = padding
         if kernel[0] > size[0] + top + bottom or kernel[1] > size[1] + left + right:
@@ -132,6 +135,9 @@ class RowBuffer(wiring.Component):
         self.steps = RowSteps(size[0], kernel[0], stride, top, bottom)
         if buffer_rows < self.steps.least:
             raise ValueError(f"buffer_rows={buffer_rows!r} are too few; give at least {self.steps.least}")
+        if parts < 1 or words % parts:
+            raise ValueError(f"parts={parts!r} do not divide the {words!r} words of a pixel")
+        self.parts, self.part_words = parts, words // parts
         self.word_bits, self.words, self.size, self.kernel, self.stride = word_bits, words, size, kernel, stride
         self.padding, self.repeats, self.vectors, self.buffer_rows = padding, repeats, vectors, buffer_rows
         self.row_classes, self.column_classes = border_classes(size, kernel, stride, padding)
@@ -183,19 +189,22 @@ class RowBuffer(wiring.Component):
         base = Mux(place.row_done, row_start, Mux(place.time_done, start, address))
         # Steps by what ends with this word, the longest last.
         step = C(1 % self.depth, address.shape())
-        for done, length in (
-            (place.word_last, row_words - self.kernel[1] * self.words + 1),
-            (place.time_done, 0),
-            (place.group_done, self.vectors * across),
+        within = (self.kernel[1] - 1) * self.words + self.part_words - 1
+        ends = [(place.word_last, row_words - within), (place.time_done, 0)]
+        if self.parts > 1:
+            ends = [(place.pixel_last, self.words - self.part_words + 1), *ends, (place.part_done, self.part_words)]
+        ends += [
+            (place.group_done, self.vectors * across - (self.parts - 1) * self.part_words),
             (place.row_done, down),
             (place.frame_done, frame),
-        ):
+        ]
+        for done, length in ends:
             step = Mux(done, C(length % self.depth, address.shape()), step)
         following = Signal.like(address, name="following")
         m.d.comb += following.eq(_wrapped(base + step, self.depth))
         with m.If(fetch):
             m.d.sync += address.eq(following)
-            with m.If(place.group_done):
+            with m.If(place.part_done):
                 m.d.sync += start.eq(following)
             with m.If(place.row_done):
                 m.d.sync += row_start.eq(following)
@@ -275,10 +284,11 @@ class _Place:
     def __init__(self, buffer: RowBuffer, m):
         self.buffer = buffer
         lengths = {
-            "word": buffer.words,
+            "word": buffer.part_words,
             "tap_column": buffer.kernel[1],
             "tap_row": buffer.kernel[0],
             "repeat": buffer.repeats,
+            **({"part": buffer.parts} if buffer.parts > 1 else {}),
             "group": buffer.groups,
             "row": buffer.output_rows,
         }
@@ -288,13 +298,18 @@ class _Place:
             setattr(self, name, counter)
             self._counters.append(counter)
             self._lasts.append(counter == length - 1 if length > 1 else C(1))
-        ends = []
-        for count, name in ((2, "word_last"), (3, "time_done"), (4, "group_done"), (5, "row_done"), (6, "frame_done")):
-            ends.append(Signal(name=name))
-            m.d.comb += ends[-1].eq(Cat(self._lasts[:count]).all())
-        self.word_last, self.time_done, self.group_done, self.row_done, self.frame_done = ends
+        ends = ["word_last", "time_done", "group_done", "row_done", "frame_done"]
+        if buffer.parts > 1:
+            ends = ["word_last", "time_done", "part_done", "group_done", "row_done", "frame_done"]
+        for count, name in enumerate(ends, 2):
+            end = Signal(name=name)
+            setattr(self, name, end)
+            m.d.comb += end.eq(Cat(self._lasts[:count]).all())
+        self.pixel_last = self._lasts[0]
+        # Without parts a group ends where its only one does.
+        self.part_done = self.part_done if buffer.parts > 1 else self.group_done
         self.first = Signal(name="first")
-        m.d.comb += self.first.eq(~Cat(self._counters[:4]).any())
+        m.d.comb += self.first.eq(~Cat(self._counters[:-2]).any())
         self._padded_positions(m)
 
     def _padded_positions(self, m):

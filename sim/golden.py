@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from xnorweave.errors import DataError
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 
 __all__ = ["GoldenResult", "input_values", "run", "run_layer"]
 
@@ -79,7 +79,7 @@ def _batches(network: Network, frames: NDArray[np.uint8]) -> Iterator[NDArray[np
 
 def _columns_bytes(layer: Layer, output: tuple[int, int, int]) -> int:
     if isinstance(layer, Conv2D):
-        return layer.weights[0].size * output[1] * output[2] * 4
+        return layer.groups * layer.weights[0].size * output[1] * output[2] * 4
     return layer.weights.shape[1] * 4 if isinstance(layer, Dense) else 1
 
 
@@ -127,10 +127,15 @@ def run_layer(layer: Layer, values: NDArray) -> NDArray:
             flat = values.transpose(0, 3, 1, 2).reshape(len(values), -1)
             return _product(flat, layer.weights.T)[:, None, None, :]
         case Threshold():
-            return np.where(values >= layer.thresholds, np.int8(1), np.int8(-1))
+            reached = np.zeros(values.shape, np.int8)
+            for level in layer.by_channel.T:
+                reached += values >= level
+            return 2 * reached - np.int8(layer.levels)
         case MaxPool():
             windows = sliding_window_view(values, (layer.size, layer.size), (1, 2))
             return windows[:, :: layer.stride, :: layer.stride].max((-2, -1))
+        case GlobalSum():
+            return values.sum((1, 2), np.int32, keepdims=True)
         case ArgMax():
             return values[:, 0, 0, :].argmax(1)
 
@@ -141,8 +146,17 @@ def _conv2d(layer: Conv2D, values: NDArray) -> NDArray[np.integer]:
     windows = sliding_window_view(padded, layer.kernel, (1, 2))[:, :: layer.stride, :: layer.stride]
     frames, rows, columns = windows.shape[:3]
     flat = windows.transpose(0, 1, 2, 4, 5, 3).reshape(frames * rows * columns, -1)
-    matrix = layer.weights.transpose(2, 3, 1, 0).reshape(-1, len(layer.weights))
-    return _product(flat, matrix).reshape(frames, rows, columns, -1)
+    if layer.groups == 1:
+        return _product(flat, _matrix(layer.weights)).reshape(frames, rows, columns, -1)
+    parts = np.split(flat.reshape(len(flat), -1, values.shape[3]), layer.groups, 2)
+    filters = np.split(layer.weights, layer.groups)
+    sums = [_product(p.reshape(len(p), -1), _matrix(w)) for p, w in zip(parts, filters, strict=True)]
+    return np.concatenate(sums, 1).reshape(frames, rows, columns, -1)
+
+
+def _matrix(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Weights [out, in, ky, kx] as [taps, out]; taps in the order row, column, channel."""
+    return weights.transpose(2, 3, 1, 0).reshape(-1, len(weights))
 
 
 def _product(values: NDArray, weights: NDArray[np.int8]) -> NDArray[np.integer]:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from xnorweave.folded_cost import least_buffer_rows
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Shape, Threshold
-from xnorweave.passes.folds import Link, folded, links, spatial, storages, unfolded
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Shape, Threshold
+from xnorweave.passes.folds import Link, fold_outputs, fold_widths, folded, links, spatial, storages, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
@@ -12,31 +12,36 @@ __all__ = ["random_frames", "random_network", "random_plan", "random_spatial"]
 
 
 def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_channels: int = 5) -> Network:
-    """Draw a small network: 1 to 3 convolutions or poolings, 0 to 2 dense layers, any input kind.
+    """Draw a small network: 1 to 3 convolutions or poolings, 0 to 2 dense layers, any input kind, some of many levels.
 
     Thresholds are drawn from the middle of what each sum can reach, so that activations differ, with a few channels
     that are always or never on.
     """
     spec = _input(rng, largest_side, largest_channels)
     layers: list[Layer] = []
-    shape, binary = spec.shape, spec.kind == "bits"
+    shape, values = spec.shape, _input_values(spec)
+    active = spec.kind == "bits"
     for index in range(int(rng.integers(0, 4))):
-        if binary and min(shape[1:]) >= 2 and rng.random() < 0.3:
+        if active and min(shape[1:]) >= 2 and rng.random() < 0.3:
             size = int(rng.integers(2, min(3, *shape[1:]) + 1))
             layers.append(MaxPool(name=f"pool{index}", size=size, stride=int(rng.integers(1, size + 1))))
         else:
             layers.append(_conv(rng, f"conv{index}", shape, largest_channels))
             shape = layers[-1].output_shape(shape)
-            layers.append(_threshold(rng, f"sign{index}", layers[-1], spec, binary))
-            binary = True
+            layers.append(sign := _threshold(rng, f"sign{index}", layers[-1], values))
+            active, values = True, _activations(sign)
             continue
         shape = layers[-1].output_shape(shape)
+    if active and rng.random() < 0.25:
+        layers.append(GlobalSum(name="total"))
+        positions = shape[1] * shape[2]
+        shape, values = layers[-1].output_shape(shape), (values[0] * positions, values[1] * positions)
     hidden = int(rng.integers(0, 2)) if layers else 1
     for index in range(hidden):
         layers.append(_dense(rng, f"fc{index}", shape))
         shape = layers[-1].output_shape(shape)
-        layers.append(_threshold(rng, f"fc{index}_sign", layers[-1], spec, binary))
-        binary = True
+        layers.append(sign := _threshold(rng, f"fc{index}_sign", layers[-1], values))
+        values = _activations(sign)
     if rng.random() < 0.7:
         layers += [_dense(rng, "scores", shape), ArgMax(name="classify")]
     return Network(name="random", input=spec, layers=tuple(layers))
@@ -79,20 +84,20 @@ def random_plan(rng: np.random.Generator, network: Network) -> Plan:
 
 
 def _random_fold(rng: np.random.Generator, stage: ConvStage | DenseStage, before: Link) -> LayerPlan:
-    pe = int(rng.integers(1, len(stage.weights) + 1))
+    pe = int(rng.choice(fold_outputs(stage)))
     places = storages(stage)
     storage = places[int(rng.integers(len(places)))]
     if isinstance(stage, DenseStage):
         inputs = stage.weights.shape[1]
         widths = [s for s in range(1, inputs + 1) if s % before.lanes == 0 or before.lanes % s == 0]
         return folded(stage, before, None, pe=pe, simd=int(rng.choice(widths)), storage=storage)
-    channels, rows, _ = stage.input_shape
+    rows = stage.input_shape[1]
     return folded(
         stage,
         before,
         None,
         pe=pe,
-        simd=int(rng.choice([d for d in range(1, channels + 1) if channels % d == 0])),
+        simd=int(rng.choice(fold_widths(stage))),
         vectors=int(rng.integers(1, min(4, stage.output_shape[2]) + 1)),
         storage=storage,
         buffer_rows=int(rng.integers(least_buffer_rows(stage), 2 * rows + 1)),
@@ -128,12 +133,19 @@ def _conv(rng: np.random.Generator, name: str, shape: Shape, channels: int) -> C
         for end in (2 * axis, 2 * axis + 1):
             padding[end] = min(padding[end], size[axis] - 1)
         size[axis] = min(size[axis], shape[1 + axis] + padding[2 * axis] + padding[2 * axis + 1])
-    weights = rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(1, channels + 1)), shape[0], *size))
+    groups = int(rng.choice([d for d in range(1, shape[0] + 1) if shape[0] % d == 0])) if rng.random() < 0.25 else 1
+    filters = groups * int(rng.integers(1, max(1, channels // groups) + 1))
+    weights = rng.choice(np.array([-1, 1], np.int8), (filters, shape[0] // groups, *size))
     if len(weights) > 2:
         weights[-1] = -weights[0]  # an inverse filter
         weights[1, 0] = weights[0, 0]  # a repeated kernel
     top, bottom, left, right = (min(p, size[k // 2] - 1) for k, p in enumerate(padding))
-    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 3)), padding=(top, bottom, left, right))
+    return Conv2D(name=name, weights=weights, stride=_stride(rng), padding=(top, bottom, left, right), groups=groups)
+
+
+def _stride(rng: np.random.Generator) -> int:
+    """Mostly 1 or 2, as trained networks have them."""
+    return int(rng.choice([1, 1, 1, 2, 2, 2, 3, 4, 5, 6, 7]))
 
 
 def _dense(rng: np.random.Generator, name: str, shape: Shape) -> Dense:
@@ -142,17 +154,28 @@ def _dense(rng: np.random.Generator, name: str, shape: Shape) -> Dense:
     )
 
 
-def _threshold(rng: np.random.Generator, name: str, layer: Layer, spec: InputSpec, binary: bool) -> Threshold:
+def _input_values(spec: InputSpec) -> tuple[int, int]:
+    """Lowest and highest value that the first layer sees."""
+    if spec.kind == "bits":
+        return -1, 1
+    return (0, 255) if spec.table is None else (int(spec.table.min()), int(spec.table.max()))
+
+
+def _activations(threshold: Threshold) -> tuple[int, int]:
+    return -threshold.levels, threshold.levels
+
+
+def _threshold(rng: np.random.Generator, name: str, layer: Layer, values: tuple[int, int]) -> Threshold:
+    """Thresholds for sums of values from the lowest to the highest; one level as often as several."""
     assert isinstance(layer, (Conv2D, Dense))
+    low, high = values
+    levels = int(rng.choice([1, 1, 1, 1, 2, 3, 3, 7]))
     flat = layer.weights.reshape(len(layer.weights), -1).astype(np.int64)
-    if binary:
-        low, high, middle = -1, 1, np.zeros(len(flat))
-    else:
-        values = np.arange(256) if spec.table is None else spec.table
-        low, high = int(values.min()), int(values.max())
-        middle = flat.sum(1) * (low + high) / 2
+    middle = flat.sum(1) * (low + high) / 2
     spread = (high - low) * np.sqrt(flat.shape[1]) / 2
-    thresholds = np.round(middle + rng.normal(0, spread, len(flat))).astype(np.int64)
+    thresholds = np.round(middle[:, None] + rng.normal(0, spread, (len(flat), levels))).astype(np.int64)
     constant = rng.random(len(flat)) < 0.1
-    thresholds[constant] = rng.choice([-(10**8), 10**8], int(constant.sum()))
-    return Threshold(name=name, thresholds=thresholds.astype(np.int32))
+    thresholds[constant] = rng.choice([-(10**8), 10**8], (int(constant.sum()), 1))
+    if levels > 2:
+        thresholds[rng.random(len(flat)) < 0.1, -1] = 10**8  # a level that is never reached
+    return Threshold(name=name, thresholds=np.sort(thresholds, 1).astype(np.int32))

@@ -40,11 +40,13 @@ def _details(layer: Layer) -> dict[str, Any]:
     match layer:
         case Conv2D():
             details = {"kernel": list(layer.kernel), "stride": layer.stride, "padding": list(layer.padding)}
+            details |= {"groups": layer.groups} if layer.groups > 1 else {}
             return details | {"weights": layer.weights.size, "positive": _positive(layer.weights)}
         case Dense():
             return {"weights": layer.weights.size, "positive": _positive(layer.weights)}
         case Threshold():
-            return {"thresholds": layer.thresholds.size}
+            levels = {"levels": layer.levels} if layer.levels > 1 else {}
+            return {"thresholds": layer.thresholds.size} | levels
         case MaxPool():
             return {"size": layer.size, "stride": layer.stride}
         case _:

@@ -10,8 +10,23 @@ from xnorweave.errors import UnsupportedError
 from xnorweave.folded_cost import Resources, distinct_kernels, folded_resources, least_buffer_rows, sum_bits
 from xnorweave.hw.folded_conv2d import group_cycles
 from xnorweave.passes.plan_types import LayerPlan, Storage
-from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, Stage, TableStage
-from xnorweave.stream_cost import adapter, argmax_resources, pool_resources, table_resources, wired_resources
+from xnorweave.passes.streamline import (
+    ArgMaxStage,
+    ConvStage,
+    DenseStage,
+    GlobalSumStage,
+    PoolStage,
+    Stage,
+    TableStage,
+)
+from xnorweave.stream_cost import (
+    adapter,
+    argmax_resources,
+    global_sum_resources,
+    pool_resources,
+    table_resources,
+    wired_resources,
+)
 
 __all__ = [
     "MOST_KERNELS",
@@ -20,6 +35,8 @@ __all__ = [
     "Link",
     "Options",
     "StageOptions",
+    "fold_outputs",
+    "fold_widths",
     "folded",
     "links",
     "spatial",
@@ -75,7 +92,9 @@ def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
     return Link(plan.lanes, burst, gap, bits)
 
 
-def unfolded(stage: TableStage | PoolStage | ArgMaxStage, before: Link, family: CostFamily | None) -> LayerPlan:
+def unfolded(
+    stage: TableStage | PoolStage | GlobalSumStage | ArgMaxStage, before: Link, family: CostFamily | None
+) -> LayerPlan:
     """The one way to build a stage without weights; without a family no cost is estimated."""
     match stage:
         case TableStage():
@@ -84,6 +103,9 @@ def unfolded(stage: TableStage | PoolStage | ArgMaxStage, before: Link, family: 
         case PoolStage():
             cost = pool_resources(stage, family) if family else Resources()
             cycles, lanes = math.prod(stage.input_shape[1:]), before.lanes
+        case GlobalSumStage():
+            cost = global_sum_resources(stage) if family else Resources()
+            cycles, lanes = stage.positions, before.lanes
         case ArgMaxStage():
             cost = argmax_resources(stage, before.lanes, before.sum_bits) if family else Resources()
             cycles, lanes = -(-stage.classes // before.lanes), 1
@@ -225,11 +247,17 @@ def _check_fold(
                 f"up to its {inputs} inputs; nearest: {near}"
             )
         return
-    channels, columns = stage.input_shape[0], stage.output_shape[2]
+    channels, columns = stage.weights.shape[1], stage.output_shape[2]
+    each = "" if stage.groups == 1 else " of a group"
     if simd < 1 or channels % simd:
         near = _nearest(simd, _divisors(channels))
         raise UnsupportedError(
-            f"{stage.name}: simd={simd} does not divide its {channels} input channels; nearest: {near}"
+            f"{stage.name}: simd={simd} does not divide its {channels} input channels{each}; nearest: {near}"
+        )
+    if stage.groups > 1 and outputs // stage.groups % pe:
+        near = _nearest(pe, _divisors(outputs // stage.groups))
+        raise UnsupportedError(
+            f"{stage.name}: pe={pe} does not divide its {outputs // stage.groups} outputs of a group; nearest: {near}"
         )
     if not 1 <= vectors <= columns:
         raise UnsupportedError(f"{stage.name}: vectors={vectors} is not within 1 to its {columns} output columns")
@@ -245,6 +273,8 @@ def _check_codebook(stage: ConvStage | DenseStage) -> None:
     remedy = 'give "block" or "logic"'
     if isinstance(stage, DenseStage):
         raise UnsupportedError(f"{stage.name}: storage='codebook' is for convolutions' kernels; {remedy}")
+    if stage.groups > 1:
+        raise UnsupportedError(f"{stage.name}: storage='codebook' is not for its {stage.groups} groups; {remedy}")
     if stage.weights[0, 0].size == 1:
         raise UnsupportedError(f"{stage.name}: storage='codebook' saves nothing of 1x1 kernels; {remedy}")
     if (count := distinct_kernels(stage)) > MOST_KERNELS:
@@ -256,8 +286,22 @@ def _check_codebook(stage: ConvStage | DenseStage) -> None:
 
 def storages(stage: ConvStage | DenseStage) -> tuple[Storage, ...]:
     """The places where a folded stage can keep its weights."""
-    few = isinstance(stage, ConvStage) and stage.weights[0, 0].size > 1 and distinct_kernels(stage) <= MOST_KERNELS
-    return ("block", "logic", "codebook") if few else ("block", "logic")
+    if isinstance(stage, DenseStage) or stage.groups > 1 or stage.weights[0, 0].size == 1:
+        return ("block", "logic")
+    return ("block", "logic", "codebook") if distinct_kernels(stage) <= MOST_KERNELS else ("block", "logic")
+
+
+def fold_widths(stage: ConvStage) -> list[int]:
+    """Channels that a folded convolution can take at once: the divisors of a group's."""
+    return _divisors(stage.weights.shape[1])
+
+
+def fold_outputs(stage: ConvStage | DenseStage) -> list[int]:
+    """Outputs that a folded stage can compute at once: any number, but of groups the divisors of one's."""
+    outputs = len(stage.weights)
+    if isinstance(stage, ConvStage) and stage.groups > 1:
+        return _divisors(outputs // stage.groups)
+    return list(range(1, outputs + 1))
 
 
 def _nearest(value: int, choices: Iterable[int]) -> str:
@@ -292,7 +336,7 @@ class StageOptions:
             return self._front([unfolded(stage, before, self.family)], before)
         plans = [spatial(stage, before, self.family)]
         if isinstance(stage, ConvStage):
-            choices: Iterable[int] = [d for d in _divisors(stage.input_shape[0]) if d <= MOST_SIMD]
+            choices: Iterable[int] = [d for d in fold_widths(stage) if d <= MOST_SIMD]
         else:
             choices = set(_simd_choices(before.lanes, stage.weights.shape[1], MOST_SIMD))
         for simd in choices:
@@ -325,7 +369,8 @@ class StageOptions:
             rows, columns = least_buffer_rows(stage), stage.output_shape[2]
             shapes = [(vectors, rows) for vectors in _fewest_for_each_fold(columns) if vectors <= MOST_VECTORS]
         synapse_fold = -(-stage.weights[0].size // simd)
-        for pe in _fewest_for_each_fold(len(stage.weights)):
+        few = set(_fewest_for_each_fold(len(stage.weights)))
+        for pe in (pe for pe in fold_outputs(stage) if pe in few):
             logic = -(-len(stage.weights) // pe) * synapse_fold <= _MOST_LOGIC_WORDS
             places: list[Storage] = [place for place in storages(stage) if logic or place != "logic"]
             for vectors, buffer_rows in shapes:

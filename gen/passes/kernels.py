@@ -41,8 +41,8 @@ def _patterns(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
     return (flat * places).sum(-1, dtype=np.uint64)
 
 
-def count_kernels(weights: NDArray[np.int8]) -> KernelCounts:
-    """Count the kernels of weights [out, in, ky, kx]; those of a dense layer, [out, in], have none."""
+def count_kernels(weights: NDArray[np.int8], groups: int = 1) -> KernelCounts:
+    """Count the kernels of weights [out, in / groups, ky, kx]; those of a dense layer, [out, in], have none."""
     if weights.ndim == 2:
         return KernelCounts(kernels=0, distinct=0, distinct_mod_inverse=0)
     patterns = _patterns(weights)
@@ -50,8 +50,8 @@ def count_kernels(weights: NDArray[np.int8]) -> KernelCounts:
     canonical = np.minimum(patterns, full ^ patterns)
     return KernelCounts(
         kernels=patterns.size,
-        distinct=sum(len(np.unique(column)) for column in patterns.T),
-        distinct_mod_inverse=sum(len(np.unique(column)) for column in canonical.T),
+        distinct=sum(len(np.unique(column)) for part in np.split(patterns, groups) for column in part.T),
+        distinct_mod_inverse=sum(len(np.unique(column)) for part in np.split(canonical, groups) for column in part.T),
     )
 
 

@@ -7,7 +7,7 @@ from xnorweave.errors import UnsupportedError
 from xnorweave.network import Network
 from xnorweave.passes.folds import Link, StageOptions, links, spatial, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
-from xnorweave.passes.streamline import ConvStage, DenseStage, PoolStage, Stage, streamline
+from xnorweave.passes.streamline import ConvStage, DenseStage, GlobalSumStage, PoolStage, Stage, streamline
 
 __all__ = ["make_plan"]
 
@@ -69,7 +69,7 @@ def _window_cycles(stage: Stage) -> int:
     match stage:
         case ConvStage():
             return spatial(stage, Link(1), None).interval_cycles
-        case PoolStage():
+        case PoolStage() | GlobalSumStage():
             return unfolded(stage, Link(1), None).interval_cycles
         case _:
             return 0

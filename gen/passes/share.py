@@ -20,6 +20,8 @@ units
 A dense layer has no 2-D kernels: with ``kernel``, each output is one tree of the inputs under its rarer sign, and only
 the sum of all inputs is shared.
 
+The groups of a convolution have no inputs in common: each is shared by itself, and the graphs are put side by side.
+
 ``auto`` takes for each layer the one of these with the fewest estimated places in the target's family; see
 `xnorweave.cost`. What sharing gives is counted in one more form, ``repeated``: the strategy ``kernel`` without
 inversion, which nothing is built with.
@@ -33,7 +35,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from xnorweave.adder_graph import AdderGraph, certify, graph_adder_bits, graph_additions
+from xnorweave.adder_graph import AdderGraph, certify, graph_adder_bits, graph_additions, join_graphs
 from xnorweave.cost import CostFamily, graph_cells, tree_parts
 from xnorweave.errors import UnsupportedError
 from xnorweave.network import Network
@@ -228,7 +230,19 @@ def _built_as(stage: _Wired, form: Form) -> Form:
     return "graph" if form == "units" and stage.encoding.bits > 1 else form
 
 
+def _groups(stage: _Wired) -> list[tuple[_Wired, Sequence[int]]]:
+    """Parts of a layer that have no inputs in common, and where these are in the layer."""
+    if isinstance(stage, DenseStage):
+        return [(stage, range(stage.weights.shape[1]))]
+    return [(part, places.tolist()) for part, places in stage.by_group()]
+
+
 def _build(stage: _Wired, form: Form, unit_levels: int) -> AdderGraph:
+    groups = _groups(stage)
+    if len(groups) > 1:
+        graph = join_graphs([(_build(part, form, unit_levels), places) for part, places in groups])
+        certify(graph, stage.matrix, stage.name)
+        return graph
     match form:
         case "none":
             graph = unshared(stage)
@@ -252,8 +266,9 @@ def least_places(luts: Mapping[Form, int]) -> Strategy:
 
 def _first_filter(stage: _Wired) -> _Wired:
     if isinstance(stage, DenseStage):
-        return replace(stage, weights=stage.weights[:1], biases=stage.biases[:1], offsets=stage.offsets[:1])
-    thresholds = {border: row[:1] for border, row in stage.thresholds.items()}
+        only = {"biases": stage.biases[:1], "offsets": stage.offsets[:1], "steps": stage.steps[:1]}
+        return replace(stage, weights=stage.weights[:1], **only)
+    thresholds = {border: row[: stage.levels] for border, row in stage.thresholds.items()}
     shape = (1, *stage.output_shape[1:])
     return replace(stage, weights=stage.weights[:1], thresholds=thresholds, output_shape=shape)
 
@@ -264,6 +279,27 @@ def _random_control(stage: _Wired) -> _Wired:
 
 
 def _count(task: _Task) -> FormCounts:
+    groups = _groups(task.stage)
+    if len(groups) == 1:
+        return _count_group(task)
+    start = time.perf_counter()
+    parts = [_count_group(replace(task, stage=part)) for part, _ in groups]
+    graphs = [(part.graph, places) for part, (_, places) in zip(parts, groups, strict=True) if part.graph]
+    graph = join_graphs(graphs) if graphs else None
+    if graph is not None:
+        certify(graph, task.stage.matrix, task.stage.name)
+    units = [part.units for part in parts if part.units is not None]
+    return FormCounts(
+        additions=sum(part.additions for part in parts),
+        adder_bits=sum(part.adder_bits for part in parts),
+        luts=sum(part.luts for part in parts),
+        seconds=time.perf_counter() - start,
+        units=sum(units) if units else None,
+        graph=graph,
+    )
+
+
+def _count_group(task: _Task) -> FormCounts:
     start = time.perf_counter()
     stage, form = task.stage, task.form
     if form == "none":
@@ -313,10 +349,10 @@ class _Counting:
             graph = (counts[built].graph if built in counts else None) or _build(stage, built, self.unit_levels)
         return LayerSharing(
             name=stage.name,
-            inputs=len(stage.matrix),
+            inputs=sum(len(places) for _, places in _groups(stage)),
             outputs=len(stage.weights),
             pixels=stage.output_shape[1] * stage.output_shape[2],
-            counts=count_kernels(stage.weights),
+            counts=count_kernels(stage.weights, stage.groups if isinstance(stage, ConvStage) else 1),
             forms={form: self._form_counts(stage, form, counts) for form in self.forms},
             strategy=chosen,
             graph=graph,

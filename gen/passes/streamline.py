@@ -6,23 +6,37 @@ A wire carries an unsigned ``x`` with ``value = scale * x + offset`` (`Encoding`
     acc >= t   is   L >= ceil((t - offset * sum w) / scale),
 
 and a padded tap, whose value is zero, is exact as ``x = 0`` with ``sum w`` taken without it: only the threshold
-depends on the border.
+depends on the border. Activations of several levels are numbers of thresholds reached, which are wires like any other.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import UnsupportedError
 from xnorweave.hw.sliding_window import border_classes
-from xnorweave.network import BINARY, ArgMax, Conv2D, Dense, Encoding, MaxPool, Network, Padding, Shape, Threshold
+from xnorweave.network import (
+    BINARY,
+    ArgMax,
+    Conv2D,
+    Dense,
+    Encoding,
+    GlobalSum,
+    MaxPool,
+    Network,
+    Padding,
+    Shape,
+    Threshold,
+    activation,
+)
 
 __all__ = [
     "ArgMaxStage",
     "ConvStage",
     "DenseStage",
+    "GlobalSumStage",
     "PoolStage",
     "Stage",
     "TableStage",
@@ -44,20 +58,25 @@ class TableStage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConvStage:
-    """Convolution and its threshold.
+    """Convolution and its thresholds.
 
     Parameters
     ----------
     name, layer : str
         The convolution's name, and the layer whose values leave (the threshold's).
-    weights : int8 array [out, in, ky, kx]
+    weights : int8 array [out, in / groups, ky, kx]
     stride : int
     padding : Padding
     input_shape, output_shape : Shape
     encoding : Encoding
         Of the inputs.
     thresholds : dict of int to tuple of int
-        For each border number one threshold on ``L`` per output channel, within reach of ``L`` or one above.
+        For each border number ``levels`` ascending thresholds on ``L`` per output channel, channel by channel, within
+        reach of ``L`` or one above.
+    levels : int
+        Thresholds of a channel.
+    groups : int
+        As of `Conv2D`.
     """
 
     name: str
@@ -69,16 +88,51 @@ class ConvStage:
     output_shape: Shape
     encoding: Encoding
     thresholds: dict[int, tuple[int, ...]]
+    levels: int = 1
+    groups: int = 1
+
+    @property
+    def output_encoding(self) -> Encoding:
+        """Of the activations."""
+        return activation(self.levels)
 
     @property
     def matrix(self) -> NDArray[np.int8]:
-        """Weights as [inputs, outputs]; inputs in the order of a window: row, column, channel."""
-        return np.ascontiguousarray(self.weights.transpose(2, 3, 1, 0).reshape(-1, len(self.weights)))
+        """Weights as [inputs, outputs], 0 outside an output's group; inputs in the order row, column, channel."""
+        taps = self.weights.transpose(2, 3, 1, 0)
+        if self.groups == 1:
+            return np.ascontiguousarray(taps.reshape(-1, len(self.weights)))
+        matrix = np.zeros((*taps.shape[:2], self.input_shape[0], len(self.weights)), np.int8)
+        channels, outputs = taps.shape[2], len(self.weights) // self.groups
+        for group in range(self.groups):
+            columns = slice(group * outputs, (group + 1) * outputs)
+            matrix[:, :, group * channels : (group + 1) * channels, columns] = taps[:, :, :, columns]
+        return matrix.reshape(-1, len(self.weights))
+
+    def by_group(self) -> "list[tuple[ConvStage, NDArray[np.int64]]]":
+        """Each group as a convolution of its own, with the places of its inputs among those of a window."""
+        if self.groups == 1:
+            return [(self, np.arange(self.weights[0].size))]
+        channels, outputs = self.weights.shape[1], len(self.weights) // self.groups
+        taps = math.prod(self.weights.shape[2:])
+        places = np.arange(taps * self.input_shape[0]).reshape(taps, self.groups, channels)
+        return [(self._group(k * outputs, outputs), places[:, k].reshape(-1)) for k in range(self.groups)]
+
+    def _group(self, first: int, outputs: int) -> "ConvStage":
+        rows = slice(first * self.levels, (first + outputs) * self.levels)
+        return replace(
+            self,
+            weights=self.weights[first : first + outputs],
+            input_shape=(self.weights.shape[1], *self.input_shape[1:]),
+            output_shape=(outputs, *self.output_shape[1:]),
+            thresholds={border: row[rows] for border, row in self.thresholds.items()},
+            groups=1,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PoolStage:
-    """Max pooling of bits."""
+    """Max pooling of activations of one ``encoding``."""
 
     name: str
     layer: str
@@ -86,11 +140,37 @@ class PoolStage:
     stride: int
     input_shape: Shape
     output_shape: Shape
+    encoding: Encoding = BINARY
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GlobalSumStage:
+    """Sums of activations of one ``encoding`` over all positions."""
+
+    name: str
+    layer: str
+    input_shape: Shape
+    encoding: Encoding
+
+    @property
+    def positions(self) -> int:
+        """Pixels of a frame."""
+        return self.input_shape[1] * self.input_shape[2]
+
+    @property
+    def output_shape(self) -> Shape:
+        """One pixel."""
+        return self.input_shape[0], 1, 1
+
+    @property
+    def output_encoding(self) -> Encoding:
+        """Of the sums: as many levels as all positions have together."""
+        return activation(-self.encoding.offset * self.positions)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DenseStage:
-    """Dense layer, with its threshold where it has one.
+    """Dense layer, with its thresholds where it has some.
 
     A lane with weight +1 adds ``x``, one with -1 its complement ``top - x`` with ``top = 2**bits - 1``.
 
@@ -106,10 +186,13 @@ class DenseStage:
     biases : tuple of int
         Added to each output's sum of lanes.
     fires : bool
-        Outputs are bits, set where ``bias + sum >= 0``.
+        Outputs are activations: the first level is reached where ``bias + sum >= 0``.
     scale : int
     offsets : tuple of int
         Without ``fires``, the signed sum is ``scale * (bias + sum) + offset``.
+    steps : tuple of tuple of int
+        Where there are several levels, what ``bias + sum`` must be at least for each further one, ascending, for each
+        output.
     """
 
     name: str
@@ -121,6 +204,17 @@ class DenseStage:
     fires: bool
     scale: int
     offsets: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def levels(self) -> int:
+        """Thresholds of an output that fires."""
+        return 1 + len(self.steps[0]) if self.steps else 1
+
+    @property
+    def output_encoding(self) -> Encoding:
+        """Of the activations, where it fires."""
+        return activation(self.levels)
 
     @property
     def matrix(self) -> NDArray[np.int8]:
@@ -148,7 +242,7 @@ class ArgMaxStage:
     classes: int
 
 
-Stage = TableStage | ConvStage | PoolStage | DenseStage | ArgMaxStage
+Stage = TableStage | ConvStage | PoolStage | GlobalSumStage | DenseStage | ArgMaxStage
 
 
 def streamline(network: Network) -> tuple[Stage, ...]:
@@ -170,7 +264,7 @@ def streamline(network: Network) -> tuple[Stage, ...]:
             case Dense():
                 stages.append(_dense(layer, threshold, before, encoding))
             case Threshold():
-                encoding = BINARY
+                encoding = layer.encoding
             case MaxPool():
                 stages.append(
                     PoolStage(
@@ -180,8 +274,13 @@ def streamline(network: Network) -> tuple[Stage, ...]:
                         stride=layer.stride,
                         input_shape=before,
                         output_shape=after,
+                        encoding=encoding,
                     )
                 )
+            case GlobalSum():
+                total = GlobalSumStage(name=layer.name, layer=layer.name, input_shape=before, encoding=encoding)
+                stages.append(total)
+                encoding = total.output_encoding
             case ArgMax():
                 stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0]))
     return tuple(stages)
@@ -210,12 +309,13 @@ def _conv(layer: Conv2D, threshold: Threshold | None, before: Shape, after: Shap
         )
     rows, columns = border_classes(before[1:], layer.kernel, layer.stride, layer.padding)
     low, high = _reach(layer.weights, encoding)
+    low, high = low[:, None], high[:, None]
     thresholds: dict[int, tuple[int, ...]] = {}
     for r, (top, bottom) in enumerate(rows.spans):
         for c, (left, right) in enumerate(columns.spans):
             real = layer.weights[:, :, top:bottom, left:right].sum((1, 2, 3), dtype=np.int64)
-            exact = -((encoding.offset * real - threshold.thresholds) // encoding.scale)
-            thresholds[r << columns.bits | c] = tuple(int(t) for t in np.clip(exact, low, high + 1))
+            exact = -((encoding.offset * real[:, None] - threshold.by_channel) // encoding.scale)
+            thresholds[r << columns.bits | c] = tuple(int(t) for t in np.clip(exact, low, high + 1).flat)
     return ConvStage(
         name=layer.name,
         layer=threshold.name,
@@ -226,6 +326,8 @@ def _conv(layer: Conv2D, threshold: Threshold | None, before: Shape, after: Shap
         output_shape=after,
         encoding=encoding,
         thresholds=thresholds,
+        levels=threshold.levels,
+        groups=layer.groups,
     )
 
 
@@ -235,11 +337,15 @@ def _dense(layer: Dense, threshold: Threshold | None, before: Shape, encoding: E
     top = 2**encoding.bits - 1
     complement = top * (weights < 0).sum(1, dtype=np.int64)
     constant = encoding.offset * weights.sum(1, dtype=np.int64) - encoding.scale * complement
+    steps: tuple[tuple[int, ...], ...] = ()
     if threshold is not None:
-        exact = -((constant + encoding.scale * complement - threshold.thresholds) // encoding.scale)
-        low, high = _reach(weights, encoding)
-        biases = -(np.clip(exact, low, high + 1) + complement)
+        fixed = (constant + encoding.scale * complement)[:, None]
+        low, high = (bound[:, None] for bound in _reach(weights, encoding))
+        exact = np.clip(-((fixed - threshold.by_channel) // encoding.scale), low, high + 1)
+        biases = -(exact[:, 0] + complement)
         offsets = np.zeros(outputs, np.int64)
+        if threshold.levels > 1:
+            steps = tuple(tuple(int(t) for t in row) for row in exact[:, 1:] - exact[:, :1])
     else:
         biases, offsets = _score_biases(layer, constant, encoding)
     return DenseStage(
@@ -252,6 +358,7 @@ def _dense(layer: Dense, threshold: Threshold | None, before: Shape, encoding: E
         fires=threshold is not None,
         scale=encoding.scale,
         offsets=tuple(int(o) for o in offsets),
+        steps=steps,
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.lower import lower
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 from xnorweave.passes.choose_plan import Budget, Planner
 from xnorweave.passes.folds import Link, folded, links, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
@@ -28,17 +28,22 @@ def folded_network(rng: np.random.Generator) -> Network:
     spec = InputSpec(kind="bits", shape=(channels, side, side))
     layers: list[Layer] = []
     for index in range(int(rng.integers(2, 4))):
-        filters, kernel, stride = int(rng.choice([4, 6, 8])), int(rng.integers(1, 4)), int(rng.choice([1, 1, 2]))
+        filters, kernel, stride = int(rng.choice([4, 6, 8])), int(rng.integers(1, 4)), int(rng.choice([1, 1, 2, 3]))
         if side < 3 * stride:
             break
         pad = int(rng.random() < 0.3 and kernel == 3)
-        weights = rng.choice(np.array([-1, 1], np.int8), (filters, channels, kernel, kernel))
-        layers.append(Conv2D(name=f"conv{index}", weights=weights, stride=stride, padding=(pad,) * 4))
-        layers.append(Threshold(name=f"sign{index}", thresholds=rng.integers(-2, 3, filters).astype(np.int32)))
+        groups = int(rng.choice([1, 1, 2]))
+        weights = rng.choice(np.array([-1, 1], np.int8), (filters, channels // groups, kernel, kernel))
+        layers.append(Conv2D(name=f"conv{index}", weights=weights, stride=stride, padding=(pad,) * 4, groups=groups))
+        thresholds = np.sort(rng.integers(-2, 3, (filters, int(rng.choice([1, 1, 3])))), 1).astype(np.int32)
+        layers.append(Threshold(name=f"sign{index}", thresholds=thresholds))
         channels, side = filters, (side + 2 * pad - kernel) // stride + 1
         if side >= 4 and rng.random() < 0.4:
             layers.append(MaxPool(name=f"pool{index}"))
             side //= 2
+    if rng.random() < 0.3:
+        layers.append(GlobalSum(name="total"))
+        side = 1
     weights = rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(4, 12)), channels * side * side))
     layers += [Dense(name="scores", weights=weights), ArgMax(name="classify")]
     return Network(name="folded", input=spec, layers=tuple(layers))
@@ -71,7 +76,7 @@ def test_the_interval_of_layers_that_are_equally_slow_is_kept(seed):
     before, layers = Link(network.input.shape[0]), list[LayerPlan]()
     for stage in streamline(network):
         if isinstance(stage, ConvStage):
-            fold = {"pe": 1, "simd": stage.input_shape[0], "vectors": int(rng.integers(1, 3))}
+            fold = {"pe": 1, "simd": stage.weights.shape[1], "vectors": int(rng.integers(1, 3))}
             fold["vectors"] = min(fold["vectors"], stage.output_shape[2])
             layers.append(folded(stage, before, None, buffer_rows=least_buffer_rows(stage), **fold))
         elif isinstance(stage, DenseStage):

@@ -8,6 +8,7 @@ from xnorweave.lower import Core, lower
 from xnorweave.network import Conv2D, Network
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import STRATEGIES
+from xnorweave.passes.streamline import ConvStage, DenseStage, PoolStage, streamline
 from xnorweave.sim import golden
 from xnorweave.sim.amaranth_bench import run_amaranth
 from xnorweave.sim.bench import Stimulus
@@ -69,6 +70,27 @@ def test_draws_have_weights_of_every_storage():
             plan = random_plan(np.random.default_rng(seed), random_network(np.random.default_rng(seed)))
             seen |= {layer.storage for layer in plan.layers if layer.engine == "folded"}
     assert seen == {"block", "logic", "codebook"}
+
+
+def test_draws_have_every_kind_of_layer_in_every_engine():
+    seen = set()
+    for seed in range(200):
+        network = random_network(np.random.default_rng(seed))
+        with contextlib.suppress(UnsupportedError):
+            plan = random_plan(np.random.default_rng(seed), network)
+            for stage, layer in zip(streamline(network), plan.layers, strict=True):
+                match stage:
+                    case ConvStage():
+                        traits = {"levels": stage.levels > 1, "groups": stage.groups > 1, "stride": stage.stride > 2}
+                    case DenseStage():
+                        traits = {"levels": stage.levels > 1, "levels in": stage.encoding.offset < -1}
+                    case _:
+                        traits = {"levels": isinstance(stage, PoolStage) and stage.encoding.bits > 1, "any": True}
+                seen |= {(type(stage).__name__, layer.engine, trait) for trait, has in traits.items() if has}
+    weighted = [("ConvStage", trait) for trait in ("levels", "groups", "stride")]
+    weighted += [("DenseStage", trait) for trait in ("levels", "levels in")]
+    want = {(kind, engine, trait) for kind, trait in weighted for engine in ("spatial", "folded")}
+    assert want | {("PoolStage", "stream", "levels"), ("GlobalSumStage", "stream", "any")} <= seen
 
 
 @pytest.mark.parametrize("seed", range(200, 230))

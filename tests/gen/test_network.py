@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xnorweave.errors import NetworkError
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, Encoding, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -17,6 +17,10 @@ def conv(name: str = "conv", out: int = 4, channels: int = 1, size: int = 3, **o
 
 def sign(name: str = "sign", channels: int = 4) -> Threshold:
     return Threshold(name=name, thresholds=np.zeros(channels, np.int32))
+
+
+def levels(rows: list[Any]) -> Threshold:
+    return Threshold(name="sign", thresholds=np.array(rows, np.int32))
 
 
 def dense(name: str = "fc", out: int = 3, inputs: int = 36) -> Dense:
@@ -42,12 +46,17 @@ def test_shapes_weights_and_macs_of_a_chain() -> None:
         (conv(size=1), (1, 5, 7), (4, 5, 7)),
         (conv(size=7), (1, 7, 9), (4, 1, 3)),
         (conv(stride=2), (1, 8, 9), (4, 3, 4)),
+        (conv(stride=3), (1, 8, 9), (4, 2, 3)),
+        (conv(size=2, stride=7), (1, 8, 9), (4, 1, 2)),
         (conv(padding=(1, 1, 1, 1)), (1, 8, 8), (4, 8, 8)),
         (conv(padding=(0, 1, 2, 0), stride=2), (1, 8, 8), (4, 4, 4)),
         (Conv2D(name="c", weights=ones(2, 1, 1, 5)), (1, 3, 5), (2, 3, 1)),
+        (conv(groups=2), (2, 5, 7), (4, 3, 5)),
+        (conv(groups=4), (4, 5, 7), (4, 3, 5)),
         (MaxPool(name="p"), (4, 5, 7), (4, 2, 3)),
         (MaxPool(name="p", size=3, stride=1), (4, 5, 7), (4, 3, 5)),
         (MaxPool(name="p", size=3, stride=3), (4, 3, 8), (4, 1, 2)),
+        (GlobalSum(name="total"), (5, 3, 4), (5, 1, 1)),
         (dense(inputs=24), (2, 3, 4), (3, 1, 1)),
     ],
 )
@@ -75,11 +84,22 @@ def test_arrays_are_copied_and_read_only() -> None:
         (lambda: Dense(name="f", weights=ones(1, 2) * np.int8(2)), r"f: weights contain 2, not only -1 and \+1"),
         (lambda: Dense(name="f", weights=ones(1, 2) * 1.0), r"f: weights are float64, not integers; binarize"),
         (lambda: conv(size=8), r"conv: kernel 8x8 is not within 1x1 to 7x7"),
-        (lambda: conv(stride=3), r"conv: stride=3 is not a whole number from 1 to 2"),
+        (lambda: conv(stride=8), r"conv: stride=8 is not a whole number from 1 to 7"),
+        (lambda: conv(groups=3), r"conv: groups=3 do not divide the 4 filters; give a divisor"),
+        (lambda: conv(groups=0), r"conv: groups=0 is not a whole number from 1 to"),
         (lambda: conv(padding=(3, 0, 0, 0)), r"conv: padding top=3 is not a whole number from 0 to 2"),
         (lambda: conv(padding=(0, 0)), r"conv: padding=\(0, 0\) is not \(top, bottom, left, right\)"),
         (lambda: Threshold(name="t", thresholds=np.zeros(2)), r"t: thresholds are float64, not integers; use ceil"),
         (lambda: sign(channels=0), r"sign: thresholds have shape \(0,\), not one per channel"),
+        (
+            lambda: levels([[[1]]]),
+            r"sign: thresholds have shape \(1, 1, 1\), not .* \[channels, levels\]; reshape them",
+        ),
+        (
+            lambda: levels([[0, 1, 2], [3, 3, 1]]),
+            r"sign: thresholds \[3, 3, 1\] of channel 1 do not ascend; sort them",
+        ),
+        (lambda: levels([[0] * 16]), r"sign: 16 levels of a channel, more than 15; train with fewer"),
         (lambda: MaxPool(name="p", size=4), r"p: size=4 is not a whole number from 2 to 3"),
         (lambda: MaxPool(name="p", stride=3), r"p: stride=3 is not a whole number from 1 to 2"),
         (lambda: InputSpec(kind="pixels", shape=(1, 8)), r"input: shape=\(1, 8\) is not \(channels, height, width\)"),
@@ -96,6 +116,15 @@ def test_what_a_layer_refuses(make: Any, message: str) -> None:
         make()
 
 
+def test_levels_of_a_threshold() -> None:
+    two_bits, one = levels([[-1, 0, 0], [1, 2, 3]]), levels([[4], [5]])
+    assert (two_bits.levels, two_bits.encoding) == (3, Encoding(bits=2, scale=2, offset=-3))
+    assert (one.levels, one.encoding, one.thresholds.tolist()) == (1, Encoding(bits=1, scale=2, offset=-1), [4, 5])
+    assert two_bits.output_shape((2, 4, 5)) == (2, 4, 5)
+    with pytest.raises(NetworkError, match="sign: 2 thresholds for 3 channels; give one each"):
+        two_bits.output_shape((3, 4, 5))
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -104,12 +133,22 @@ def test_what_a_layer_refuses(make: Any, message: str) -> None:
         ([sign(channels=1)], r"sign: a Threshold follows a Conv2D or a Dense; here it gets pixels"),
         ([conv(), sign(), sign("again")], r"again: a Threshold follows .*; here it gets bits"),
         ([conv(), MaxPool(name="p")], r"p: pools sums; put it behind the Threshold, which gives the same result"),
-        ([MaxPool(name="p")], r"p: pools pixels; only -1/\+1 activations can be pooled"),
+        ([MaxPool(name="p")], r"p: pools pixels; only activations behind a Threshold, or bits, can be pooled"),
+        (
+            [conv(), GlobalSum(name="g")],
+            r"g: adds up sums; put it behind the Threshold, or in front of a 1x1 convolution, which as a Dense",
+        ),
+        ([GlobalSum(name="g")], r"g: adds up pixels; only activations behind a Threshold, or bits, can be added up"),
+        ([conv(), sign(), GlobalSum(name="g"), GlobalSum(name="h")], r"h: adds up totals; only activations"),
+        ([conv(), sign(), GlobalSum(name="g"), MaxPool(name="p")], r"p: pools totals; only activations"),
+        ([conv(), sign(), GlobalSum(name="g"), sign("t")], r"t: a Threshold follows .*; here it gets totals"),
+        ([conv(), sign(), GlobalSum(name="g"), ArgMax(name="a")], r"a: an ArgMax follows .*; here it gets totals"),
         ([ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets pixels"),
         ([conv(), ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets sums"),
         ([dense(inputs=64), ArgMax(name="a"), sign()], r"(a: an ArgMax is the last layer|sign: )"),
         ([conv(), sign("CONV")], r"CONV: two layers have this name"),
         ([conv(channels=2)], r"conv: weights take 2 channels, but the layer before gives 1"),
+        ([conv(groups=2)], r"conv: weights take 2 groups of 1 channels, but the layer before gives 1"),
         ([conv(), sign(channels=3)], r"sign: 3 thresholds for 4 channels; give one each"),
         ([dense(inputs=63)], r"fc: weights take 63 inputs, but the layer before gives 64 \(1 channels of 8x8\)"),
         ([conv(size=7), sign(), conv("d", channels=4)], r"d: kernel 3x3 (is larger than|exceeds) its padded input 2x2"),

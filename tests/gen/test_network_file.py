@@ -19,7 +19,7 @@ import pytest
 
 from xnorweave.errors import NetworkError
 from xnorweave.importers import load_any
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Threshold
 from xnorweave.network_file import load_network, network_bytes, save_network
 
 XNORWEAVE = Path(sys.executable).with_name("xnorweave")
@@ -192,8 +192,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: with_entry("fc.weights.npy", npy(np.ones((3, 63), np.int8))), r"fc: weights take 63 inputs, .* 64"),
     "a threshold too few": (
         lambda: with_entry("sign.thresholds.npy", npy(np.zeros(3, np.int32))), r"sign: 3 thresholds for 4 channels"),
-    "thresholds of 2 dimensions": (
-        lambda: with_entry("sign.thresholds.npy", npy(np.zeros((4, 1), np.int32))), r"sign: thresholds have shape"),
+    "thresholds of 3 dimensions": (
+        lambda: with_entry("sign.thresholds.npy", npy(np.zeros((4, 1, 1), np.int32))), r"sign: thresholds have shape"),
+    "levels that fall": (
+        lambda: with_entry("sign.thresholds.npy", npy(np.tile(np.int32([2, 1]), (4, 1)))), r"sign: .* do not ascend"),
+    "a thousand levels": (
+        lambda: with_entry("sign.thresholds.npy", npy(np.zeros((4, 1000), np.int32))), r"sign: 1000 levels"),
     "no thresholds": (
         lambda: with_entry("sign.thresholds.npy", npy(np.zeros(0, np.int32))), r"sign: thresholds have shape"),
     "thresholds beyond int32": (
@@ -242,7 +246,9 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "a kind of list": (lambda: layer(0, kind=["conv2d"]), r"layers\[0\]: kind \['conv2d'\] is unknown"),
     "a layer of null": (lambda: with_json(lambda d: d["layers"].insert(0, None)), r"layers\[0\]: kind None"),
     "a layer without a name": (lambda: without(0, "name"), r"layers\[0\]: field 'name' is missing"),
-    "stride 3": (lambda: layer(0, stride=3), r"conv: stride=3 is not a whole number from 1 to 2"),
+    "stride 8": (lambda: layer(0, stride=8), r"conv: stride=8 is not a whole number from 1 to 7"),
+    "groups 3": (lambda: layer(0, groups=3), r"conv: groups=3 do not divide the 4 filters"),
+    "groups of text": (lambda: layer(0, groups="2"), r"conv: groups='2' is not a whole number"),
     "stride true": (lambda: layer(0, stride=True), r"conv: stride=True"),
     "stride 1.5": (lambda: layer(0, stride=1.5), r"conv: stride=1.5"),
     "padding of 3": (lambda: layer(0, padding=[1, 1, 1]), r"conv: padding=.* is not \(top, bottom, left, right\)"),
@@ -371,6 +377,30 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path) -> None:
         assert type(before) is type(after)
         assert not isinstance(after, Conv2D) or not after.weights.flags.writeable
     assert os.listdir(tmp_path) == ["net.npz"]
+
+
+def test_levels_come_back_as_they_were(tmp_path: Path) -> None:
+    layers = (
+        Conv2D(name="conv", weights=np.ones((2, 1, 3, 3), np.int8), stride=3),
+        Threshold(name="levels", thresholds=np.array([[-3, 0, 2], [1, 1, 5]], np.int32)),
+        Conv2D(name="depthwise", weights=np.ones((4, 1, 1, 1), np.int8), groups=2),
+        Threshold(name="sign", thresholds=np.zeros(4, np.int32)),
+        GlobalSum(name="total"),
+    )
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(1, 8, 8)), layers=layers)
+    save_network(network, tmp_path / "n.npz")
+    again = load_network(tmp_path / "n.npz").layers
+    assert isinstance(again[0], Conv2D)
+    assert isinstance(again[1], Threshold)
+    assert again[0].stride == 3
+    assert again[1].thresholds.tolist() == [[-3, 0, 2], [1, 1, 5]]
+    assert isinstance(again[2], Conv2D)
+    assert again[2].groups == 2
+    assert isinstance(again[4], GlobalSum)
+
+
+def test_layers_without_groups_are_written_as_before_there_were_any() -> None:
+    assert b"groups" not in entries_of(network_bytes(small_network()))["network.npy"]
 
 
 def test_equal_networks_are_equal_bytes() -> None:

@@ -11,7 +11,7 @@ from xnorweave import cli
 from xnorweave.boards.catalogue import board as find_board
 from xnorweave.commands import PlanOptions
 from xnorweave.commands.planning import board_budget, board_levels, plan, plan_for
-from xnorweave.errors import DoesNotFitError
+from xnorweave.errors import DoesNotFitError, UnsupportedError
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
 from xnorweave.network_file import save_network
 
@@ -50,6 +50,29 @@ def test_a_chosen_plan_fits(network):
     synthesis = plan(network, BOARD, PlanOptions())["synthesis"]
     assert synthesis["fits"] is True
     assert "message" not in synthesis
+
+
+def test_a_fold_that_groups_do_not_have_is_refused(rng, tmp_path):
+    weights = rng.choice(np.array([-1, 1], np.int8), (8, 2, 3, 3))
+    layers = (
+        Conv2D(name="grouped", weights=weights, groups=2),
+        Threshold(name="sign", thresholds=np.zeros(8, np.int32)),
+    )
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(4, 8, 8)), layers=layers)
+
+    def folded(**fold: Any) -> None:
+        file = planned(network, tmp_path, grouped={"engine": "folded", "pe": 2, "simd": 2} | fold)
+        plan(network, BOARD, PlanOptions(file=file))
+
+    folded()
+    with pytest.raises(UnsupportedError, match="grouped: simd=4 does not divide its 2 input channels of a group; near"):
+        folded(simd=4)
+    with pytest.raises(
+        UnsupportedError, match="grouped: pe=3 does not divide its 4 outputs of a group; nearest: 2 or 4"
+    ):
+        folded(pe=3)
+    with pytest.raises(UnsupportedError, match="grouped: storage='codebook' is not for its 2 groups; give"):
+        folded(storage="codebook")
 
 
 def test_a_file_that_does_not_fit_says_so(network, tmp_path):

@@ -16,13 +16,13 @@ from xnorweave.passes.share import FORMS, STRATEGIES, least_places, share_layer,
 from xnorweave.passes.streamline import ConvStage, streamline
 
 
-def stage_of(weights: np.ndarray, kind: str = "bits") -> ConvStage:
+def stage_of(weights: np.ndarray, kind: str = "bits", groups: int = 1) -> ConvStage:
     out, channels, height, width = weights.shape
     layers = (
-        Conv2D(name="c", weights=weights),
+        Conv2D(name="c", weights=weights, groups=groups),
         Threshold(name="t", thresholds=np.zeros(out, np.int32)),
     )
-    spec = InputSpec(kind=kind, shape=(channels, height, width))
+    spec = InputSpec(kind=kind, shape=(groups * channels, height, width))
     (stage,) = streamline(Network(name="n", input=spec, layers=layers))
     return stage
 
@@ -50,6 +50,35 @@ def test_graphs_compute_the_layer(strategy, shape, kind, rng, evaluate):
     x = rng.integers(0, top, (30, len(stage.matrix)))
     x[0], x[1] = 0, top - 1
     assert np.array_equal(evaluate(graph, x), x @ stage.matrix.astype(int))
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "auto"])
+@pytest.mark.parametrize(("shape", "groups"), [((4, 2, 3, 3), 2), ((6, 1, 2, 3), 3), ((5, 1, 1, 1), 5)], ids=str)
+@pytest.mark.parametrize("kind", ["bits", "pixels"])
+def test_groups_are_shared_each_by_itself(strategy, shape, groups, kind, rng, evaluate):
+    weights = rng.choice(np.array([-1, 1], np.int8), shape)
+    stage = stage_of(weights, kind, groups)
+    x = rng.integers(0, 2**stage.encoding.bits, (30, groups, *shape[1:]))
+    filters = weights.reshape(groups, -1, *shape[1:]).astype(int)
+    want = np.einsum("ngcyx,gocyx->ngo", x, filters).reshape(30, -1)
+    words = x.transpose(0, 3, 4, 1, 2).reshape(30, -1)  # row, column, channel
+    assert np.array_equal(evaluate(share_layer(stage, strategy), words), want)
+    assert np.array_equal(words @ stage.matrix.astype(int), want)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_counted_of_groups_is_the_sum_of_theirs(form, rng):
+    weights = rng.choice(np.array([-1, 1], np.int8), (6, 2, 3, 3))
+    groups = [stage_of(part) for part in np.split(weights, 3)]
+
+    def counted(stage):
+        counts = share._count(share._Task(stage=stage, form=form, family="ice40", unit_levels=3, keep=True))
+        return counts.additions, counts.adder_bits, counts.luts, counts.units or 0
+
+    assert counted(stage_of(weights, groups=3)) == tuple(map(sum, zip(*map(counted, groups), strict=True)))
+    kernels = [count_kernels(part) for part in np.split(weights, 3)]
+    assert count_kernels(weights, 3).distinct == sum(each.distinct for each in kernels)
+    assert count_kernels(weights, 3).distinct_mod_inverse == sum(each.distinct_mod_inverse for each in kernels)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

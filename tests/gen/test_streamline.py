@@ -1,10 +1,20 @@
+import math
+
 import numpy as np
 import pytest
 
 from xnorweave.errors import UnsupportedError
 from xnorweave.hw.sliding_window import border_classes
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
-from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, PoolStage, TableStage, streamline
+from xnorweave.network import ArgMax, Conv2D, Dense, Encoding, InputSpec, Network, Threshold
+from xnorweave.passes.streamline import (
+    ArgMaxStage,
+    ConvStage,
+    DenseStage,
+    GlobalSumStage,
+    PoolStage,
+    TableStage,
+    streamline,
+)
 from xnorweave.sim.random_networks import random_network
 
 
@@ -46,6 +56,41 @@ def test_thresholds_out_of_reach_stay_just_out_of_reach(rng):
     (stage,) = streamline(Network(name="n", input=InputSpec(kind="bits", shape=(1, 3, 3)), layers=layers))
     low, high = -(weights[0] < 0).sum(), (weights[1] > 0).sum()
     assert stage.thresholds == {0: (low, high + 1)}
+
+
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 0, 1, 1)])
+def test_levels_decide_as_the_signed_sum_does(padding, rng):
+    """Activations of two bits go into a convolution with three levels of its own, then into a dense layer."""
+    spec = InputSpec(kind="bits", shape=(2, 4, 4))
+    limits = [np.sort(rng.integers(-9, 10, (n, 3)), 1).astype(np.int32) for n in (3, 5, 6)]
+    size = math.prod(4 + a + b - 2 for a, b in (padding[:2], padding[2:]))
+    layers = (
+        Conv2D(name="a", weights=signs(rng, 3, 2, 1, 1)),
+        Threshold(name="ta", thresholds=limits[0]),
+        Conv2D(name="b", weights=signs(rng, 5, 3, 3, 3), padding=padding),
+        Threshold(name="tb", thresholds=limits[1]),
+        Dense(name="c", weights=signs(rng, 6, 5 * size)),
+        Threshold(name="tc", thresholds=limits[2]),
+    )
+    _, conv, dense = streamline(Network(name="n", input=spec, layers=layers))
+    assert isinstance(conv, ConvStage)
+    assert isinstance(dense, DenseStage)
+    x = rng.integers(0, 4, (3, 4, 4))
+    value = np.pad(2 * x - 3, ((0, 0), padding[:2], padding[2:]))
+    wire = np.pad(x, ((0, 0), padding[:2], padding[2:]))
+    rows, columns = border_classes((4, 4), (3, 3), 1, padding)
+    for r, c in np.ndindex(len(rows.index), len(columns.index)):
+        acc = (conv.weights * value[:, r : r + 3, c : c + 3]).sum((1, 2, 3))
+        linear = (conv.weights * wire[:, r : r + 3, c : c + 3]).sum((1, 2, 3))
+        reached = np.array(conv.thresholds[rows.index[r] << columns.bits | columns.index[c]]).reshape(5, 3)
+        assert np.array_equal(acc[:, None] >= limits[1], linear[:, None] >= reached)
+    x = rng.integers(0, 4, (50, 5 * size))
+    acc = (2 * x - 3) @ dense.weights.T.astype(int)
+    lanes = np.where(dense.weights > 0, x[:, None], 3 - x[:, None]).sum(2) + dense.biases
+    steps = np.concatenate([np.zeros((6, 1), int), dense.steps], 1)
+    # Positions are shuffled by the stream's order, and here the weights are the stream's.
+    assert np.array_equal(acc[:, :, None] >= limits[2], lanes[:, :, None] >= steps)
+    assert (conv.output_encoding, dense.output_encoding) == (Encoding(bits=2, scale=2, offset=-3),) * 2
 
 
 @pytest.mark.parametrize("fires", [True, False])
@@ -98,4 +143,6 @@ def test_every_stage_carries_one_layer(seed):
     carried = [stage.layer for stage in stages if not isinstance(stage, TableStage)]
     assert len(set(carried)) == len(carried)
     assert set(carried) <= {layer.name for layer in network.layers}
-    assert all(isinstance(s, (TableStage, ConvStage, PoolStage, DenseStage, ArgMaxStage)) for s in stages)
+    assert all(
+        isinstance(s, (TableStage, ConvStage, PoolStage, GlobalSumStage, DenseStage, ArgMaxStage)) for s in stages
+    )

@@ -10,7 +10,7 @@ from xnorweave.hw.sliding_window import border_classes
 
 
 def reference(weights, thresholds, frame, stride, padding):
-    """Bits [rows, columns, outputs] of a frame [rows, columns, channels]."""
+    """Levels reached [rows, columns, outputs] of a frame [rows, columns, channels]."""
     top, bottom, left, right = padding
     padded = np.pad(frame, ((top, bottom), (left, right), (0, 0)))
     kernel = weights.shape[2:]
@@ -18,9 +18,11 @@ def reference(weights, thresholds, frame, stride, padding):
     result = np.zeros((len(rows.index), len(columns.index), len(weights)), int)
     for y, x in np.ndindex(result.shape[:2]):
         window = padded[y * stride : y * stride + kernel[0], x * stride : x * stride + kernel[1]]
-        sums = np.einsum("oijk,jki->o", weights, window)
+        parts = window.reshape(*kernel, -1, weights.shape[1])
+        filters = weights.reshape(parts.shape[2], -1, *weights.shape[1:])
+        sums = np.einsum("goijk,jkgi->go", filters, parts).reshape(-1)
         border = rows.index[y] << columns.bits | columns.index[x]
-        result[y, x] = sums >= np.array(thresholds[border])
+        result[y, x] = (sums[:, None] >= np.array(thresholds[border]).reshape(len(sums), -1)).sum(1)
     return result
 
 
@@ -56,13 +58,17 @@ class Layer:
         buffer_rows=None,
         block_ram=True,
         kernels=0,
+        levels=1,
+        groups=1,
     ):
         self.bits, self.stride, self.padding, self.simd, self.channels = bits, stride, padding, simd, channels
-        self.weights = of_kernels(rng, kernels, outputs, channels, kernel)
+        self.weights = of_kernels(rng, kernels, outputs, channels // groups, kernel)
         rows, columns = border_classes(size, kernel, stride, padding)
         spread = channels * kernel[0] * kernel[1] * (2**bits - 1) // 4
         self.thresholds = {
-            r << columns.bits | c: tuple(int(t) for t in rng.integers(-spread, spread + 1, outputs))
+            r << columns.bits | c: tuple(
+                int(t) for t in np.sort(rng.integers(-spread, spread + 1, (outputs, levels)), 1).flat
+            )
             for r, c in itertools.product(range(len(rows.spans)), range(len(columns.spans)))
         }
         matrix = self.weights.transpose(0, 2, 3, 1).reshape(outputs, -1)
@@ -81,7 +87,10 @@ class Layer:
             buffer_rows=buffer_rows or 2 * size[0],
             block_ram=block_ram,
             codebook=bool(kernels),
+            levels=levels,
+            groups=groups,
         )
+        self.lane_bits = levels.bit_length()
         self.frames = rng.integers(0, 2**bits, (4, *size, channels))
         self.frames[0], self.frames[1] = 0, 2**bits - 1
 
@@ -93,7 +102,10 @@ class Layer:
     @property
     def expected(self):
         results = [reference(self.weights, self.thresholds, f, self.stride, self.padding) for f in self.frames]
-        return [[sum(int(bit) << k for k, bit in enumerate(p)) for p in r.reshape(-1, r.shape[2])] for r in results]
+        return [
+            [sum(int(value) << k * self.lane_bits for k, value in enumerate(p)) for p in r.reshape(-1, r.shape[2])]
+            for r in results
+        ]
 
     def run(self, stream, pace=(0.0, 0.0), **options):
         return stream(self.unit, self.words, len(self.expected[0]), pace, **options)
@@ -114,6 +126,8 @@ LAYERS = [
     {"stride": 2},
     {"stride": 2, "padding": (1, 1, 1, 1), "vectors": 2},
     {"stride": 3, "kernel": (2, 2)},
+    {"stride": 7, "kernel": (2, 3), "size": (9, 16), "vectors": 2},
+    {"stride": 4, "padding": (2, 1, 0, 2), "size": (9, 10), "vectors": 3, "pe": 4},
     {"stride": 2, "kernel": (1, 1), "vectors": 2},
     {"kernel": (5, 6)},
     {"kernel": (2, 3), "buffer_rows": 2},
@@ -134,6 +148,17 @@ LAYERS = [
     {"kernels": 1, "kernel": (1, 1), "pe": 4},  # one tap: the code of the first is all there is
     {"kernels": 1, "kernel": (1, 1), "pe": 6, "simd": 4, "vectors": 2},  # one word
     {"kernels": 7, "size": (3, 3), "pe": 6, "simd": 4},  # one word for all taps
+    {"groups": 2, "pe": 3},
+    {"groups": 2, "pe": 3, "simd": 1, "vectors": 2, "padding": (1, 1, 1, 1), "stride": 2},
+    {"groups": 4, "outputs": 4, "pe": 1, "simd": 1, "bits": 2, "levels": 3},
+    {"groups": 4, "outputs": 8, "pe": 2, "simd": 1, "vectors": 3, "padding": (0, 1, 2, 0), "kernel": (2, 3)},
+    {"groups": 2, "channels": 8, "pe": 1, "simd": 2, "size": (7, 5), "buffer_rows": 4},
+    {"groups": 3, "channels": 6, "outputs": 9, "pe": 3, "simd": 2, "kernel": (1, 1)},
+    {"levels": 3},
+    {"levels": 3, "bits": 2, "pe": 4, "vectors": 3, "padding": (1, 1, 1, 1)},
+    {"levels": 2, "pe": 6, "simd": 4, "kernels": 5, "vectors": 2},
+    {"levels": 7, "outputs": 40, "pe": 3, "padding": (0, 1, 1, 0)},
+    {"levels": 3, "outputs": 40, "pe": 2},
 ]
 
 
@@ -170,6 +195,8 @@ def test_paces(options, stream, pace, rng):
         {"pe": 6, "simd": 1, "vectors": 4, "kernel": (2, 2), "size": (9, 9)},
         {"kernels": 5, "pe": 2, "simd": 2, "vectors": 2},
         {"kernels": 5, "pe": 6, "simd": 4, "size": (8, 8)},
+        {"groups": 2, "pe": 3, "simd": 2},
+        {"groups": 4, "outputs": 8, "pe": 2, "simd": 1, "vectors": 2},
     ],
     ids=str,
 )
@@ -231,6 +258,21 @@ def test_refusals():
             simd=3,
             buffer_rows=6,
         )
+    with pytest.raises(ValueError, match="parts=2 do not divide the 3 words"):
+        RowBuffer(word_bits=1, words=3, size=(5, 5), kernel=(3, 3), buffer_rows=9, parts=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pe": 4}, "pe=4 does not divide 6 outputs in 2 groups"),
+        ({"pe": 3, "kernels": 2}, "or a codebook is asked"),
+        ({"pe": 3, "simd": 4}, "simd=4 does not divide the 2 channels"),
+    ],
+)
+def test_groups_that_are_refused(options, message, rng):
+    with pytest.raises(ValueError, match=message):
+        Layer(rng, groups=2, **options)
 
 
 def run_gather(unit, words, groups, rng, stall):

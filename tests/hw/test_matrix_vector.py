@@ -4,7 +4,7 @@ import pytest
 from xnorweave.hw.matrix_vector import MatrixVector
 
 
-def make(rng, outputs, inputs, bits, fires, pe, simd):
+def make(rng, outputs, inputs, bits, fires, pe, simd, steps=()):
     weights = rng.choice([-1, 1], (outputs, inputs))
     top = 2**bits - 1
     spread = inputs * top // 2
@@ -17,6 +17,7 @@ def make(rng, outputs, inputs, bits, fires, pe, simd):
         fires=fires,
         pe=pe,
         simd=simd,
+        steps=steps,
     )
     return unit, weights, biases
 
@@ -66,6 +67,40 @@ def test_products(outputs, inputs, pe, simd, bits, fires, stream, rng):
                 assert not any(lanes[outputs:])
         if pace == (0.0, 0.0):
             assert result.interval_cycles == unit.neuron_fold * unit.synapse_fold
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "pe", "simd"), FOLDS)
+@pytest.mark.parametrize("levels", [2, 3])
+def test_numbers_of_levels_reached(outputs, inputs, pe, simd, levels, stream, rng):
+    steps = np.sort(rng.integers(0, 12, (outputs, levels - 1)), 1)
+    rows = tuple(tuple(int(s) for s in row) for row in steps)
+    unit, weights, biases = make(rng, outputs, inputs, 2, True, pe, simd, rows)
+    vectors = rng.integers(0, 4, (8, inputs))
+    sums = np.where(weights > 0, vectors[:, None], 3 - vectors[:, None]).sum(2) + biases
+    counts = (sums >= 0) + (sums[:, :, None] >= steps).sum(2)
+    for pace in [(0.0, 0.0), (0.3, 0.5)]:
+        result = stream(unit, frames_of(vectors, unit), unit.neuron_fold, pace)
+        for words, row in zip(result.outputs, counts.tolist(), strict=True):
+            lanes = [word >> 2 * k & 3 for word in words for k in range(pe)]
+            assert lanes == row + [0] * (len(lanes) - outputs)
+        if pace == (0.0, 0.0):
+            assert result.interval_cycles == unit.neuron_fold * unit.synapse_fold
+
+
+@pytest.mark.parametrize(
+    ("steps", "fires", "message"),
+    [
+        (((1,), (2, 3)), True, "as many for each output as for the others"),
+        (((1,),), True, "as many for each output as for the others"),
+        (((1,), (2,)), False, "Steps are for outputs that fire"),
+        (((3, 2), (1, 1)), True, "Steps ascend from 0"),
+        (((-1,), (2,)), True, "Steps ascend from 0"),
+    ],
+)
+def test_steps_that_are_none_are_refused(steps, fires, message):
+    options = {"weights": (1, 2), "inputs": 4, "input_bits": 1, "biases": (0, 0), "pe": 1, "simd": 1}
+    with pytest.raises(ValueError, match=message):
+        MatrixVector(**options, fires=fires, steps=steps)
 
 
 @pytest.mark.parametrize(("pe", "latency"), [(6, 4), (2, 2 + 5)])

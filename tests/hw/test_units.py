@@ -5,6 +5,7 @@ import pytest
 from amaranth import signed, unsigned
 
 from xnorweave.hw.argmax import ArgMax
+from xnorweave.hw.global_sum import GlobalSum
 from xnorweave.hw.maxpool import MaxPool
 from xnorweave.hw.pixel_table import PixelTable
 from xnorweave.hw.stream_fifo import StreamFifo
@@ -38,6 +39,24 @@ def test_threshold_by_border(pace, stream, rng):
     assert [o[0] for o in stream(unit, words, 1, pace).outputs] == want
 
 
+@pytest.mark.parametrize("levels", [2, 3, 7])
+def test_numbers_of_levels_reached(levels, pace, stream, rng):
+    thresholds = {b: tuple(int(t) for t in np.sort(rng.integers(-20, 20, (3, levels)), 1).flat) for b in (0, 1)}
+    unit = ThresholdUnit(thresholds=thresholds, sum_shape=signed(5), border_bits=1, levels=levels)
+    sums, borders = rng.integers(-16, 16, (60, 3)), rng.integers(0, 2, 60)
+    words = [[pack(row, 5) | int(b) << 15] for row, b in zip(sums, borders, strict=True)]
+    limits = np.array([thresholds[b] for b in borders.tolist()]).reshape(60, 3, levels)
+    want = [pack(row, levels.bit_length()) for row in (sums[:, :, None] >= limits).sum(2)]
+    assert [o[0] for o in stream(unit, words, 1, pace).outputs] == want
+
+
+def test_threshold_refuses_levels_that_fall_or_are_missing():
+    with pytest.raises(ValueError, match=r"Thresholds of a channel ascend, unlike some of \(1, 2, 4, 3\)"):
+        ThresholdUnit(thresholds={0: (1, 2, 4, 3)}, sum_shape=signed(5), levels=2)
+    with pytest.raises(ValueError, match=r"3 thresholds are not levels=2 for each channel"):
+        ThresholdUnit(thresholds={0: (1, 2, 3)}, sum_shape=signed(5), levels=2)
+
+
 @pytest.mark.parametrize("thresholds", [{}, {0: ()}, {0: (1,), 1: (1, 2)}])
 def test_threshold_refuses_uneven_rows(thresholds):
     with pytest.raises(ValueError, match="same length for each border"):
@@ -56,6 +75,32 @@ def test_maxpool(size, kernel, stride, pace, stream, rng):
     assert result.outputs == want
     if pace == (0.0, 0.0):
         assert result.interval_cycles == size[0] * size[1]
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_maxpool_of_several_bits(bits, pace, stream, rng):
+    frames = rng.integers(0, 1 << bits, (3, 5, 7, 3))
+    unit = MaxPool(channels=3, size=(5, 7), kernel=3, stride=2, lane_bits=bits)
+    windows = np.lib.stride_tricks.sliding_window_view(frames, (3, 3), (1, 2))[:, ::2, ::2]
+    want = [[pack(pixel, bits) for pixel in frame.reshape(-1, 3)] for frame in windows.max((-2, -1))]
+    result = stream(unit, [[pack(p, bits) for p in f.reshape(-1, 3)] for f in frames], len(want[0]), pace)
+    assert result.outputs == want
+
+
+@pytest.mark.parametrize(("bits", "positions", "sum_bits"), [(1, 7, 3), (2, 4, 4), (3, 1, 3)])
+def test_global_sum(bits, positions, sum_bits, pace, stream, rng):
+    frames = rng.integers(0, 1 << bits, (6, positions, 3))
+    frames[0] = (1 << bits) - 1
+    unit = GlobalSum(channels=3, lane_bits=bits, positions=positions, sum_bits=sum_bits)
+    result = stream(unit, [[pack(pixel, bits) for pixel in frame] for frame in frames], 1, pace)
+    assert result.outputs == [[pack(total, sum_bits)] for total in frames.sum(1)]
+    if pace == (0.0, 0.0):
+        assert (result.first_latency_cycles, result.interval_cycles) == (positions, positions)
+
+
+def test_global_sum_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="positions=0 is not positive"):
+        GlobalSum(channels=1, lane_bits=1, positions=0, sum_bits=1)
 
 
 def test_pixel_table(pace, stream, rng):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xnorweave.errors import DataError
 from xnorweave.images import as_frames
 from xnorweave.importers.bnn_pynq import from_arrays
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Threshold
 from xnorweave.network_file import read_arrays
 from xnorweave.sim import golden
 
@@ -34,8 +34,10 @@ def loop_conv(layer, values, shape):
     columns = (shape[2] + left + right - kx) // layer.stride + 1
     sums = {}
     for o, y, x in itertools.product(range(out), range(rows), range(columns)):
+        first = o // (out // layer.groups) * channels
+        y0, x0 = y * layer.stride - top, x * layer.stride - left
         sums[o, y, x] = sum(
-            int(layer.weights[o, c, i, j]) * values.get((c, y * layer.stride + i - top, x * layer.stride + j - left), 0)
+            int(layer.weights[o, c, i, j]) * values.get((first + c, y0 + i, x0 + j), 0)
             for c, i, j in itertools.product(range(channels), range(ky), range(kx))
         )
     return sums, (out, rows, columns)
@@ -65,10 +67,15 @@ def loop_run(network, frame):
                 values, shape = loop_conv(layer, values, shape)
             case MaxPool():
                 values, shape = loop_pool(layer, values, shape)
+            case GlobalSum():
+                positions = list(itertools.product(range(shape[1]), range(shape[2])))
+                values = {(c, 0, 0): sum(values[c, y, x] for y, x in positions) for c in range(shape[0])}
+                shape = (shape[0], 1, 1)
             case Dense():
                 values, shape = loop_dense(layer, values, shape)
             case Threshold():
-                values = {place: 1 if v >= layer.thresholds[place[0]] else -1 for place, v in values.items()}
+                rows = layer.thresholds.reshape(shape[0], -1).tolist()
+                values = {p: sum(1 if v >= limit else -1 for limit in rows[p[0]]) for p, v in values.items()}
             case ArgMax():
                 scores = [values[c, 0, 0] for c in range(shape[0])]
                 yield layer.name, scores.index(max(scores))
@@ -105,8 +112,9 @@ def random_conv(rng, name, shape):
     sides = [side + sum(padding[2 * k : 2 * k + 2]) for k, side in enumerate(shape[1:])]
     kernel = [min(size, side) for size, side in zip(kernel, sides, strict=True)]
     padding = tuple(min(pad, kernel[k // 2] - 1) for k, pad in enumerate(padding))
-    weights = signs(rng, (int(rng.integers(1, 6)), shape[0], *kernel))
-    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 3)), padding=padding)
+    groups = int(rng.choice([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
+    weights = signs(rng, (groups * int(rng.integers(1, 6)), shape[0] // groups, *kernel))
+    return Conv2D(name=name, weights=weights, stride=int(rng.integers(1, 8)), padding=padding, groups=groups)
 
 
 def random_network(seed):
@@ -120,7 +128,9 @@ def random_network(seed):
         layers.append(layer)
 
     def threshold(spread):
-        add(Threshold(name=f"t{len(layers)}", thresholds=rng.integers(-spread, spread + 1, shape[0]).astype(np.int32)))
+        size = (shape[0], int(rng.choice([1, 1, 2, 3, 15])))
+        thresholds = np.sort(rng.integers(-spread, spread + 1, size), 1).astype(np.int32)
+        add(Threshold(name=f"t{len(layers)}", thresholds=thresholds))
 
     for _ in range(rng.integers(0, 3)):
         conv = random_conv(rng, f"c{len(layers)}", shape)
@@ -132,6 +142,8 @@ def random_network(seed):
         if min(shape[1:]) >= 3 and rng.random() < 0.6:
             size = int(rng.integers(2, 4))
             add(MaxPool(name=f"p{len(layers)}", size=size, stride=int(rng.integers(1, size + 1))))
+    if layers and rng.random() < 0.3:
+        add(GlobalSum(name="total"))
     if rng.random() < 0.3 and layers:
         return Network(name="random", input=spec, layers=tuple(layers))
     add(Dense(name=f"d{len(layers)}", weights=signs(rng, (int(rng.integers(1, 6)), math.prod(shape)))))
@@ -157,7 +169,7 @@ def test_random_networks_equal_loops(seed):
     np.testing.assert_array_equal(result.outputs, result.layers[network.layers[-1].name])
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3, 7])
 @pytest.mark.parametrize("padding", [(0, 0, 0, 0), (2, 0, 1, 2), (0, 1, 0, 0)])
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 3), (7, 7)])
 def test_convolution_equals_loops(rng, kernel, padding, stride):
