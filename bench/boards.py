@@ -52,8 +52,8 @@ class Case:
 
 NETWORKS = {
     "fashion_mnist": Case(net="fashion_mnist", data=None, images=200),
-    "fashion_mnist_folded": Case(
-        net=str(ROOT / "examples" / "fashion_mnist_folded.npz"),
+    "fashion_mnist_fast": Case(
+        net=str(ROOT / "examples" / "fashion_mnist_fast.npz"),
         data=ROOT / "gen" / "networks" / "fashion_mnist_test200.npz",
         images=200,
     ),
@@ -72,7 +72,7 @@ NETWORKS = {
 PAIRS = tuple(f"{network}:{board}" for network in NETWORKS for board in BOARDS)
 # What a pair is planned and built with besides.
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "fashion_mnist_folded:icebreaker": ("--clock", "16"),
+    "fashion_mnist_fast:icebreaker": ("--clock", "30", "--fps", "27000"),
     "cnvW1A1_cifar10:ulx3s-45f": ("--clock", "50", "--fps", "1450"),
     "cnvW1A1_cifar10:ulx3s-85f": ("--clock", "50", "--fps", "5100"),
 }
@@ -81,7 +81,7 @@ BUILT = (
     "fashion_mnist:icebreaker",
     "fashion_mnist:ice40-hx8k-b-evn",
     "fashion_mnist:ulx3s-85f",
-    "fashion_mnist_folded:icebreaker",
+    "fashion_mnist_fast:icebreaker",
     "tfcW1A1_mnist:icebreaker",
     "lfcW1A1_mnist:ulx3s-85f",
     "cnvW1A1_cifar10:ulx3s-85f",

@@ -13,11 +13,6 @@ PRESETS = {
     "fashion-mnist": Recipe(
         name="fashion_mnist", model=ModelRecipe(convolutions=(16, 16), pixel_shift_bits=4), fit=_FIT
     ),
-    "fashion-mnist-folded": Recipe(
-        name="fashion_mnist",
-        model=ModelRecipe(convolutions=(20, 32, 64), pools=(2, 2, 1), dense=(96,), pixel_shift_bits=4),
-        fit=FitRecipe(epochs=110, settle_epochs=30, learning_rate=0.01, bfloat16=True),
-    ),
     "fashion-mnist-fast": Recipe(
         name="fashion_mnist_fast",
         model=ModelRecipe(convolutions=(24, 28), dense=(96,), pixel_shift_bits=4),
@@ -31,9 +26,8 @@ PRESETS = {
 }
 """Name on the command line to recipe.
 
-``fashion-mnist`` is the shipped network; ``fashion-mnist-folded`` has more layers, to be folded, and
-``fashion-mnist-fast`` is sized for an iCE40 UP5K at 17 MHz, a frame every 1,089 cycles. The others are small enough to
-wire their convolutions.
+``fashion-mnist`` is the shipped network; ``fashion-mnist-fast`` fills an iCE40 UP5K with wired and folded layers. The
+others are small enough to wire their convolutions.
 """
 
 

@@ -106,7 +106,7 @@ class TestRecipe:
             FitRecipe(epochs=2, settle_flip_rates=(0.1, 0))
 
     def test_other_number_of_epochs_is_divided_alike(self) -> None:
-        whole, short = preset("fashion-mnist-folded").fit, preset("fashion-mnist-folded", epochs=15).fit
+        whole, short = preset("fashion-mnist-fast").fit, preset("fashion-mnist-fast", epochs=15).fit
         assert short == dataclasses.replace(whole, epochs=15, settle_epochs=4)
 
     def test_unknown_preset_lists_the_known(self) -> None:
