@@ -84,6 +84,7 @@ BUILT = (
     "fashion_mnist_fast:icebreaker",
     "tfcW1A1_mnist:icebreaker",
     "lfcW1A1_mnist:ulx3s-85f",
+    "cnvW1A1_cifar10:ulx3s-45f",
     "cnvW1A1_cifar10:ulx3s-85f",
 )
 
