@@ -13,7 +13,10 @@ from xnorweave.sim.bench import Stimulus
 from xnorweave.sim.vectors import first_mismatch, input_words
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+# Without sharing, conv1 has 36,800 adders: minutes in Amaranth's simulator.
+@pytest.mark.parametrize(
+    "strategy", [pytest.param(name, marks=pytest.mark.slow) if name == "none" else name for name in STRATEGIES]
+)
 def test_conv1_on_random_windows(strategy, shared, rng):
     layers = {layer.name: layer for layer in load_any(shared / "nets" / "cnvW1A1_cifar10.npz").layers}
     network = Network(

@@ -107,7 +107,10 @@ def test_ctrl_c_ends_the_tool(tmp_path):
         "run_tool([sys.executable, '-u', '-c', 'import os, time; print(os.getpid()); time.sleep(60)'],"
         " folder=Path('.'), log='l', timeout_s=60, tool='t', remedy='r', on_line=print)"
     )
+    # A shell's background job ignores SIGINT, and so do its children: this one is to begin as a user's does.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     with process.stdout:
         pid = int(process.stdout.readline())
