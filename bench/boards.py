@@ -89,6 +89,11 @@ BUILT = (
 )
 
 
+def clock_of(options: tuple[str, ...]) -> float | None:
+    """The clock that options ask for, in MHz; none for the board's own."""
+    return float(options[options.index("--clock") + 1]) if "--clock" in options else None
+
+
 def run(*arguments: str) -> tuple[dict[str, Any] | None, Row]:
     """A command's document, none where it fails; and what is kept of any run: its seconds, or why it failed."""
     start = time.perf_counter()

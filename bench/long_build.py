@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from boards import NETWORKS, OPTIONS, RESULT, Results, Row, errors, known, plan, run
+from boards import NETWORKS, OPTIONS, RESULT, Results, Row, clock_of, errors, known, plan, run
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
 from xnorweave.boards.mapping import CoreSynthesis, count_cells, synthesize_core
@@ -85,7 +85,7 @@ def build(pair: str, folder: Path, images: int | None) -> Row:
     """Do what is missing; gives the row of bench/boards.py."""
     network, board = pair.split(":")[0], find_board(pair.split(":")[1])
     case, options = NETWORKS[network], OPTIONS.get(pair, ())
-    clock_mhz = float(options[options.index("--clock") + 1]) if "--clock" in options else None
+    clock_mhz = clock_of(options)
     count = images or case.images
     made = kept(folder / "plan.json", lambda: planned(case.net, board, options))
     design = emitted(case.net, folder / "plan.json", board)

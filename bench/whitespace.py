@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from boards import NETWORKS, OPTIONS, Results, Row, known
+from boards import NETWORKS, OPTIONS, Results, Row, clock_of, known
 from long_build import emitted, kept, mapped, planned
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
@@ -60,7 +60,7 @@ def compare(pair: str, folder: Path, limit_s: float) -> Row:
     """Both forms of one pair."""
     network, board = pair.split(":")[0], find_board(pair.split(":")[1])
     options = OPTIONS.get(pair, ())
-    clock_mhz = float(options[options.index("--clock") + 1]) if "--clock" in options else None
+    clock_mhz = clock_of(options)
     folder.mkdir(parents=True, exist_ok=True)
     kept(folder / "plan.json", lambda: planned(NETWORKS[network].net, board, options))
     design = emitted(NETWORKS[network].net, folder / "plan.json", board)

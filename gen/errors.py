@@ -4,6 +4,9 @@ Every message tells the place, the value found and the remedy. The command line 
 `XnorweaveError` once and exits with its ``exit_code``; anything else is a bug and keeps its traceback.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class XnorweaveError(Exception):
     """Root of every error that a user can mend."""
@@ -45,3 +48,12 @@ class DeviceError(XnorweaveError):
 
 class TrainingError(XnorweaveError):
     """A training run cannot start or go on."""
+
+
+@contextmanager
+def located(place: object) -> Iterator[None]:
+    """Put the place, and a colon, before the message of every error of ours that comes from within."""
+    try:
+        yield
+    except XnorweaveError as e:
+        raise type(e)(f"{place}: {e}") from e

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xnorweave.commands.options import ImportOptions
 from xnorweave.commands.source import Report, find_network, head
-from xnorweave.errors import MismatchError, UnsupportedError, XnorweaveError
+from xnorweave.errors import MismatchError, UnsupportedError, located
 from xnorweave.images import load_images
 from xnorweave.importers.folding.signals import Bits, Classes
 from xnorweave.importers.onnx_graph import OnnxImport, read_onnx
@@ -58,10 +58,8 @@ def import_(text: str, output: Path, options: ImportOptions) -> Report:
         return head(network) | {"written": str(output)}
     imported = read_onnx(path, options.pixels)
     images = _images(imported, options)
-    try:
+    with located(path):
         check = _check(imported, images)
-    except XnorweaveError as e:
-        raise type(e)(f"{path}: {e}") from e
     if options.images and "package" in check:
         check["seed"] = options.seed
     save_network(imported.network, output)

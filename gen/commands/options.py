@@ -15,7 +15,7 @@ class ImportOptions:
     Parameters
     ----------
     pixels : {"auto", "unit", "raw"}
-        What the float input of an ONNX graph is for a pixel.
+        What the float input of another tool's network is for a pixel.
     images : int
         Random images to check an ONNX graph with; 0 for none.
     seed : int

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xnorweave.errors import NetworkError, UnsupportedError, XnorweaveError
+from xnorweave.errors import NetworkError, UnsupportedError, located
 from xnorweave.importers.bnn_pynq import from_arrays
 from xnorweave.importers.packed_files import ARCHIVE_SUFFIXES, read_files
 from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Network
@@ -84,12 +84,10 @@ def from_folder(path: Path) -> Network:
     UnsupportedError
         Where they are of no network that can be told from its sizes.
     """
-    try:
+    with located(path):
         files = read_files(path, lambda name: name == LABELS or _FILE.match(name) is not None)
         labels = _labels(files.pop(LABELS, None))
         arrays, notes = decode(files, len(labels))
-    except XnorweaveError as e:
-        raise type(e)(f"{path}: {e}") from e
     return from_arrays(arrays, path, name=_name(path), classes=labels, notes=notes)
 
 

@@ -349,7 +349,7 @@ class _Counting:
             graph = (counts[built].graph if built in counts else None) or _build(stage, built, self.unit_levels)
         return LayerSharing(
             name=stage.name,
-            inputs=sum(len(places) for _, places in _groups(stage)),
+            inputs=len(stage.matrix),
             outputs=len(stage.weights),
             pixels=stage.output_shape[1] * stage.output_shape[2],
             counts=count_kernels(stage.weights, stage.groups if isinstance(stage, ConvStage) else 1),

@@ -13,12 +13,13 @@ added behind the input quantizer, so they are neither -1 nor +1; Larq's ``pad_va
 **Float32.** As for ONNX, every value that a sum can have goes through the layers in float32. Batch norm is computed as
 TensorFlow does it: tf.keras 2 subtracts the mean first on maps and multiplies first on vectors, Keras 3 always
 multiplies first; the other orders are compared, and the history counts the channels that differ. Pixels that are no
-multiples of one step in float32 are summed as the fractions that they were rounded from, and the history says so.
+multiples of one step in float32 are summed as the fractions that they were rounded from where no order of additions
+can move a sum across its threshold, and the history says so; else they are refused.
 """
 
 from pathlib import Path
 
-from xnorweave.errors import XnorweaveError
+from xnorweave.errors import located
 from xnorweave.importers.folding import network_of
 from xnorweave.importers.folding.image import PixelRule
 from xnorweave.importers.keras.chain import chain_of
@@ -49,8 +50,6 @@ def from_keras(path: Path, pixels: PixelRule = "auto") -> Network:
     ToolchainError
         Where the package ``h5py`` is not installed.
     """
-    try:
+    with located(path):
         model = read_model(path)
         return network_of(evaluate(chain_of(model.config), model, pixels), path, "Keras file")
-    except XnorweaveError as e:
-        raise type(e)(f"{path}: {e}") from e

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xnorweave.errors import UnsupportedError, XnorweaveError
+from xnorweave.errors import UnsupportedError, located
 from xnorweave.importers.folding.image import PixelRule, image_layout, pixels_of
 from xnorweave.importers.folding.pooling import classified, finished
 from xnorweave.importers.folding.signals import Signal, Words
@@ -52,19 +52,15 @@ def evaluate(chain: tuple[LayerConfig, ...], model: Model, pixels: PixelRule) ->
     """
     state = _State(signal=_input(chain, pixels))
     for layer in chain[1:] if chain[0].kind == "InputLayer" else chain:
-        try:
+        with located(f"layer {layer.label}"):
             state = _behind(layer, model, state)
-        except XnorweaveError as e:
-            raise type(e)(f"layer {layer.label}: {e}") from e
     signal = state.signal
-    try:
+    with located(f"output of layer {chain[-1].label}"):
         if len(signal.layout.shape) == 4:
             signal = layers.channels_first(signal)
         if state.softmax:
             classified(signal, apart=APART)
         return finished(signal)
-    except XnorweaveError as e:
-        raise type(e)(f"output of layer {chain[-1].label}: {e}") from e
 
 
 def _behind(layer: LayerConfig, model: Model, state: _State) -> _State:

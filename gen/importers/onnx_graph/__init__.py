@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xnorweave.errors import XnorweaveError
+from xnorweave.errors import located
 from xnorweave.importers.folding import network_of
 from xnorweave.importers.folding.image import PixelRule
 from xnorweave.importers.folding.signals import Pixels, Signal
@@ -97,10 +97,8 @@ def read_onnx(path: Path, pixels: PixelRule = "auto") -> OnnxImport:
     ToolchainError
         Where the package ``onnx`` is not installed.
     """
-    try:
+    with located(path):
         graph = read_graph(path)
         image, answer = evaluate(graph, pixels)
         network = network_of(answer, path, "ONNX file")
-    except XnorweaveError as e:
-        raise type(e)(f"{path}: {e}") from e
     return OnnxImport(network=network, graph=graph, image=image, answer=answer)

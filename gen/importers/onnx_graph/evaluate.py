@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xnorweave.errors import NetworkError, UnsupportedError, XnorweaveError
+from xnorweave.errors import NetworkError, UnsupportedError, located
 from xnorweave.importers.folding.files import quoted
 from xnorweave.importers.folding.image import PixelRule, image_layout, in_words, pixels_of
 from xnorweave.importers.folding.pooling import finished
@@ -49,13 +49,11 @@ def evaluate(graph: Graph, pixels: PixelRule) -> tuple[Pixels, Signal]:
     image = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
     values[graph.input_name] = image
     _compute(graph, of_the_image, values, computed)
-    try:
+    with located(f"output {quoted(graph.output_name)}"):
         output = _value(values, graph.output_name)
         if isinstance(output, np.ndarray):
             raise NetworkError("does not depend on the image")
         return image, finished(output)
-    except XnorweaveError as e:
-        raise type(e)(f"output {quoted(graph.output_name)}: {e}") from e
 
 
 def _check_bytes(graph: Graph, pixels: PixelRule) -> None:
@@ -93,15 +91,13 @@ def _divided(graph: Graph) -> tuple[list[Node], list[Node]]:
 def _compute(graph: Graph, nodes: list[Node], values: dict[str, Value], computed: int = 0) -> int:
     """Add what nodes give to ``values``; gives the number of constants computed, ``computed`` of them before."""
     for node in nodes:
-        try:
+        with located(f"node {node.label}"):
             inputs = tuple(_value(values, name) if name else None for name in node.inputs)
             name, value = call(node, inputs, graph.opset)
             values[name] = value
             computed += _owned(value)
             if computed > MAX_COMPUTED_VALUES:
                 raise NetworkError(f"constants computed so far have more than {MAX_COMPUTED_VALUES} values; fold them")
-        except XnorweaveError as e:
-            raise type(e)(f"node {node.label}: {e}") from e
     return computed
 
 

@@ -15,7 +15,7 @@ factor and one offset per channel, as PyTorch's kernels have it, and the other o
 
 from pathlib import Path
 
-from xnorweave.errors import XnorweaveError
+from xnorweave.errors import located
 from xnorweave.importers.folding import network_of
 from xnorweave.importers.folding.image import PixelRule, pixels_of
 from xnorweave.importers.folding.layout import Layout
@@ -57,24 +57,18 @@ def from_description(path: Path, pixels: PixelRule = "auto") -> Network:
     ToolchainError
         Where the package ``torch`` or ``safetensors`` is needed and not installed.
     """
-    try:
+    with located(path):
         description = read_description(path)
         tensors = read_tensors(path.parent, description.weights)
         signal = _followed(description, tensors, pixels)
         return network_of(signal, path, "PyTorch description", description.classes)
-    except XnorweaveError as e:
-        raise type(e)(f"{path}: {e}") from e
 
 
 def _followed(description: Description, tensors: Tensors, pixels: PixelRule) -> Signal:
     rule = description.pixels if pixels == "auto" else pixels
     signal: Signal = pixels_of(Layout.plain(1, description.shape), rule, WORDS, "input of the network", ideal=True)
     for number, layer in enumerate(description.layers, 1):
-        try:
+        with located(f"layer {number} ({layer.kind})"):
             signal = behind(layer, tensors, signal)
-        except XnorweaveError as e:
-            raise type(e)(f"layer {number} ({layer.kind}): {e}") from e
-    try:
+    with located("behind the last layer"):
         return finished(signal)
-    except XnorweaveError as e:
-        raise type(e)(f"behind the last layer: {e}") from e
