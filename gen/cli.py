@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 an error that a user can mend; 2 wrong usage; 130 interrup
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,8 @@ from xnorweave.console import Stages, live_stages, print_error, print_json, resu
 from xnorweave.errors import ToolchainError, XnorweaveError
 
 __all__ = ["app", "main"]
+
+_AGAIN_S = 0.1
 
 app = typer.Typer(
     name="xnorweave",
@@ -350,9 +353,28 @@ def _end_on_sigterm(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(143)
 
 
+def _end_later(lost: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again whose exception Python dropped: in a callback of compiled code, or in a destructor."""
+    number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(lost.exc_type)
+    if number is None:
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Anything that is no `XnorweaveError` is a bug and keeps its traceback."""
     signal.signal(signal.SIGTERM, _end_on_sigterm)
+    hook, sys.unraisablehook = sys.unraisablehook, _end_later
+    try:
+        return _main(arguments)
+    finally:
+        sys.unraisablehook = hook
+
+
+def _main(arguments: list[str] | None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         outcome = typer.main.get_command(app).main(

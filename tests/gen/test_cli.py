@@ -225,6 +225,21 @@ def test_an_interrupted_build_leaves_nothing(number: signal.Signals, code: int, 
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_in_a_callback_of_compiled_code_is_not_lost(number: signal.Signals, code: int) -> None:
+    """Python prints an exception that leaves such a callback, and goes on: numba has them while it loads its code."""
+    script = (
+        "import ctypes, os, signal, sys, time; from xnorweave import cli, commands\n"
+        f"callback = ctypes.CFUNCTYPE(None)(lambda: (os.kill(os.getpid(), {int(number)}), time.sleep(0.2)))\n"
+        "commands.boards = lambda: (callback(), print('went on', file=sys.stderr, flush=True), time.sleep(30))\n"
+        f"signal.signal({int(number)}, signal.default_int_handler)\n"
+        "sys.exit(cli.main(['boards']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25)
+    assert done.returncode == code, done.stderr
+    assert done.stderr == "went on\n"
+
+
 def test_share_gives_four_units_in_every_form_beside_random_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     kernels = rng.choice(np.array([-1, 1], np.int8), (4, 1, 1, 3, 3))
