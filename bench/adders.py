@@ -5,6 +5,7 @@ as Yosys maps it by itself without and with carry chains. ``layers``: whole laye
 up to so many result bits (those that only pass not counted) are gates, which the mapping of LUTs can merge.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -84,6 +85,7 @@ def in_layer(name: str, family: Family, limit: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure both, print and keep them."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     document: dict[str, Any] = {"yosys": yosys_version(), "alone": {}, "layers": []}
     for family in FAMILIES:
         with_chains, without = alone(family, chains=True), alone(family, chains=False)

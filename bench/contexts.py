@@ -5,6 +5,7 @@ few words of them that each is a function of the phase alone is wired for that m
 fold with weights in block RAM, and beside the layer wired for one context.
 """
 
+import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -63,6 +64,7 @@ def row(shape: str, weights: int, contexts: int, place: str, fold: str, family: 
 
 def main() -> None:
     """Measure, write and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows: list[dict[str, Any]] = []
     for inputs, outputs in LAYERS:
         shape, weights = f"dense-{inputs}x{outputs}-1", inputs * outputs

@@ -5,6 +5,7 @@ bits by count, LUTs of the whole core after mapping for both families, and logic
 for the iCE40-HX8K board, which has room for every form. All by the flow that `xnorweave build` uses.
 """
 
+import argparse
 import dataclasses
 import json
 import tempfile
@@ -67,6 +68,7 @@ def measure(network: Network, strategy: Strategy) -> dict[str, object]:
 
 def main() -> None:
     """Measure all rows, print and keep them."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     trained = load(shipped("fashion_mnist.npz"))
     rows = []
     for weights, network in (("trained", trained), ("random", with_random_kernels(trained))):

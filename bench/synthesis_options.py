@@ -4,6 +4,7 @@ Run as ``python bench/synthesis_options.py``; takes some ten minutes. The stand-
 adders kept as modules or not.
 """
 
+import argparse
 import json
 import tempfile
 import time
@@ -96,6 +97,7 @@ def measure(variant: Variant) -> dict[str, object]:
 
 def main() -> None:
     """Measure every variant and write the result."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = []
     for variant in VARIANTS:
         rows.append(measure(variant))
