@@ -20,6 +20,7 @@ from xnorweave import __version__, commands, tables
 from xnorweave.commands import Report
 from xnorweave.console import Stages, live_stages, print_error, print_json, result_console, stdout_kept_clean
 from xnorweave.errors import ToolchainError, XnorweaveError
+from xnorweave.passes.compress import CompressOptions
 
 __all__ = ["app", "main"]
 
@@ -49,6 +50,23 @@ class Family(StrEnum):
 
     ice40 = "ice40"
     ecp5 = "ecp5"
+
+
+class Objective(StrEnum):
+    """What compression lowers."""
+
+    luts = "luts"
+    additions = "additions"
+    kernel_evaluations = "kernel-evaluations"
+    block_ram = "block-ram"
+
+
+class Device(StrEnum):
+    """What trains."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 class PixelInput(StrEnum):
@@ -171,6 +189,85 @@ def share(
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
         return commands.share(network, strategy.value, stages, family=family.value)
+
+    return _outcome(work, json)
+
+
+@app.command()
+def compress(
+    net: Net,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="NET.npz", help="File to write.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="D.npz", help="Images x and labels y to measure losses on; no test images."),
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option("--max-loss", min=0.0, max=100.0, metavar="PERCENT", help="Images that may be lost.")
+    ] = 1.0,
+    objective: Annotated[Objective, typer.Option("--objective", help="What to lower.")] = Objective.luts,
+    layers: Annotated[
+        str | None, typer.Option("--layers", metavar="A,B,...", help="Convolutions to compress; default: all.")
+    ] = None,
+    family: Annotated[Family, typer.Option("--family", help="Whose LUTs are estimated.")] = Family.ice40,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, metavar="N", help="How many of the images to use.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> Outcome:
+    """Make similar kernels equal, as far as an accuracy budget allows; a killed search goes on where it was."""
+
+    def work(stages: Stages) -> Report:
+        options = CompressOptions(
+            max_loss=max_loss,
+            objective=objective.value,
+            layers=None if layers is None else tuple(layers.split(",")),
+            family=family.value,
+            seed=seed,
+        )
+        return commands.compress_network(commands.find_network(net), data, output, options, stages, images=images)
+
+    return _outcome(work, json)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A preset, such as fashion-mnist, or a .toml file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="NET.npz", help="Network file to write.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="PATH", help="Where the images are; default: the recipe's.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", metavar="FILE", help="Keep after each epoch, and go on from.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, metavar="N", help="Other number of epochs than the preset's.")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, metavar="N", help="Of PyTorch; results repeat for equal numbers.")
+    ] = 1,
+    device: Annotated[Device, typer.Option("--device", help="auto: a GPU where there is one.")] = Device.auto,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", metavar="D.npz", help="File for 200 test images.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="JSON file for recipe and accuracy.")
+    ] = None,
+    json: Json = False,
+) -> Outcome:
+    """Train a binarized network, and write it as exact integers; a killed run goes on from its checkpoint."""
+
+    def work(stages: Stages) -> Report:
+        options = commands.TrainOptions(
+            data=data,
+            checkpoint=checkpoint,
+            epochs=epochs,
+            threads=threads,
+            device=device.value,
+            samples=samples,
+            report=report,
+        )
+        return commands.train(recipe, output, options, stages)
 
     return _outcome(work, json)
 

@@ -21,6 +21,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("network", _network),
         ("check", _facts),
         ("sharing", _sharing),
+        ("compression", _compression),
         ("plan", _plan),
         ("simulation", _facts),
         ("accuracy", _facts),
@@ -156,6 +157,25 @@ def _share(value: int | None, whole: int, drawn: int | None, drawn_whole: int | 
         return _cell(value)
     random = f"|{100 * drawn / drawn_whole:.0f}" if drawn is not None and drawn_whole else ""
     return Text(f"{value:,} {100 * value / whole:.0f}{random}")
+
+
+_COMPRESSION_UNITS = ("kernel_evaluations", "additions", "adder_bits", "luts", "weight_bits")
+
+
+def _compression(part: _Row) -> Group:
+    """Every whole network that was measured, the one written in bold, in percent of the one given."""
+    lists = ("before", "after", "trajectory", "alone")
+    table = _table("right", *(unit.replace("_", " ") for unit in _COMPRESSION_UNITS), "kernels kept", left=0)
+    for row in part["trajectory"]:
+        cells = [f"{row[unit]:,} {_percent(row[unit], part['before'][unit])}" for unit in _COMPRESSION_UNITS]
+        style = "bold" if row == part["after"] else None
+        table.add_row(f"{row['percent']:.2f} %", *cells, _cell(row["kernels_kept"]), style=style)
+    facts = _facts({name: value for name, value in part.items() if name not in lists})
+    return Group(facts, table, Text("Behind each number its percentage of the network given.", style="dim"))
+
+
+def _percent(value: int, whole: int) -> str:
+    return f"{100 * value / whole:.0f}" if whole else ""
 
 
 _PLAN_COLUMNS = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import DataError
 from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 
-__all__ = ["GoldenResult", "input_values", "run", "run_layer"]
+__all__ = ["GoldenResult", "input_values", "run", "run_layer", "run_layers"]
 
 _BATCH_BYTES = 64 << 20
 
@@ -70,7 +70,7 @@ def run(network: Network, frames: NDArray[np.uint8], *, keep_layers: bool = Fals
     )
 
 
-def _batches(network: Network, frames: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _batches(network: Network, frames: NDArray) -> Iterator[NDArray]:
     largest = max(_columns_bytes(layer, out) for layer, _, out in network.walk())
     size = max(1, _BATCH_BYTES // max(1, largest))
     for start in range(0, len(frames), size):
@@ -95,6 +95,31 @@ def _run_batch(network: Network, frames: NDArray[np.uint8], keep_layers: bool) -
             layers[layer.name] = values if isinstance(layer, ArgMax) else values.transpose(0, 3, 1, 2)
     outputs = values if isinstance(network.layers[-1], ArgMax) else values.transpose(0, 3, 1, 2)
     return GoldenResult(outputs=outputs, scores=scores, layers=layers)
+
+
+def run_layers(network: Network, values: NDArray, start: int, stop: int) -> NDArray:
+    """Run a part of the network, exactly.
+
+    Parameters
+    ----------
+    network : Network
+        What to run.
+    values : int array [N, height, width, channels]
+        What the layer of number ``start`` gets; N is at least 1.
+    start, stop : int
+        The layers ``start`` to ``stop - 1``.
+
+    Returns
+    -------
+    int array [N, height, width, channels], or [N] class indices of an ArgMax
+        What the last of these layers gives; the values where there are none.
+    """
+    parts = []
+    for batch in _batches(network, values):
+        for layer in network.layers[start:stop]:
+            batch = run_layer(layer, batch)
+        parts.append(batch)
+    return np.concatenate(parts)
 
 
 def input_values(spec: InputSpec, frames: NDArray[np.uint8]) -> NDArray:

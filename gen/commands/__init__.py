@@ -1,5 +1,6 @@
 """The work of each command as plain functions that give parts of ``report.json``; the command line only shows them."""
 
+from xnorweave.commands.compressing import compress_network
 from xnorweave.commands.environment import boards, doctor
 from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.importing import import_
@@ -7,6 +8,7 @@ from xnorweave.commands.networks import inspect, share
 from xnorweave.commands.options import BuildOptions, ImportOptions, PlanOptions, SimulationOptions
 from xnorweave.commands.planning import plan
 from xnorweave.commands.source import Report, Source, find_images, find_network
+from xnorweave.commands.training import TrainOptions, train
 
 __all__ = [
     "BuildOptions",
@@ -15,8 +17,10 @@ __all__ = [
     "Report",
     "SimulationOptions",
     "Source",
+    "TrainOptions",
     "boards",
     "build",
+    "compress_network",
     "doctor",
     "find_images",
     "find_network",
@@ -28,4 +32,5 @@ __all__ = [
     "share",
     "simulate",
     "synth",
+    "train",
 ]

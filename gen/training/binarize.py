@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xnorweave.training.codebook import choose_books, nearest_kernels
+
 
 class _SignOfWeight(torch.autograd.Function):
     """Sign with sign(0) = +1; the gradient passes where the input lies in [-1, 1].
@@ -65,7 +67,7 @@ class Sign(nn.Module):
 
 
 class BinaryConv2d(nn.Conv2d):
-    """Convolution by the signs of its weights; stride 1, no padding, no bias.
+    """Convolution by the signs of its weights, or by kernels of codebooks; stride 1, no padding, no bias.
 
     Parameters
     ----------
@@ -73,14 +75,29 @@ class BinaryConv2d(nn.Conv2d):
         Channels.
     kernel : int
         Side of the square window, in pixels.
+    sharing : bool
+        Whether its kernels are those of ``books``: at first the signs of its weights, later what `limit_kernels` left.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+    books: Tensor
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, sharing: bool = False) -> None:
         super().__init__(inputs, outputs, kernel, bias=False)
+        self.sharing = sharing
+        if sharing:
+            self.register_buffer("books", choose_books(self.weight, inputs * outputs))
+
+    def limit_kernels(self, codes: int) -> None:
+        """Keep so many distinct kernels, up to inversion, of all input channels together: those that match best."""
+        self.books.copy_(choose_books(self.weight, codes))
+
+    def binary_weight(self) -> Tensor:
+        """Return the weights of -1 and +1 that the latent ones stand for."""
+        return nearest_kernels(self.weight, self.books) if self.sharing else sign(self.weight)
 
     def forward(self, value: Tensor) -> Tensor:
         """Return the sums: [count, inputs, y, x] to [count, outputs, y - kernel + 1, x - kernel + 1]."""
-        return functional.conv2d(value, sign(self.weight))
+        return functional.conv2d(value, self.binary_weight())
 
 
 class BinaryDense(nn.Linear):
@@ -95,9 +112,13 @@ class BinaryDense(nn.Linear):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
+    def binary_weight(self) -> Tensor:
+        """Return the weights of -1 and +1 that the latent ones stand for."""
+        return sign(self.weight)
+
     def forward(self, value: Tensor) -> Tensor:
         """Return the sums: [count, inputs] to [count, outputs]."""
-        return functional.linear(value, sign(self.weight))
+        return functional.linear(value, self.binary_weight())
 
 
 class RisingNorm2d(nn.BatchNorm2d):

@@ -165,18 +165,38 @@ def load_fashion_mnist(folder: Path = FASHION_MNIST_FOLDER) -> Dataset:
             f"{folder}: no such folder; run `apt-get install dataset-fashion-mnist`, "
             "or name the folder with the four .gz files (--data FOLDER)"
         )
+    return load_idx_folder(folder, classes=FASHION_MNIST_CLASSES, remedy="fetch the data set again")
+
+
+def load_idx_folder(folder: Path, *, classes: tuple[str, ...], remedy: str) -> Dataset:
+    """Load a data set of MNIST's size and names of files: 60,000 and 10,000 images of 28 x 28 grey pixels.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with the four ``.gz`` files under their official names.
+    classes : tuple[str, ...]
+        Names of the classes.
+    remedy : str
+        What to do about images of another size.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged, or not of the official size.
+    """
     return Dataset(
-        classes=FASHION_MNIST_CLASSES,
-        train=_read_part(folder, "train", 60_000),
-        test=_read_part(folder, "t10k", 10_000),
+        classes=classes,
+        train=_read_part(folder, "train", 60_000, remedy),
+        test=_read_part(folder, "t10k", 10_000, remedy),
     )
 
 
-def _read_part(folder: Path, prefix: str, count: int) -> LabelledImages:
+def _read_part(folder: Path, prefix: str, count: int, remedy: str) -> LabelledImages:
     image_path = folder / f"{prefix}-images-idx3-ubyte.gz"
     images = read_idx(image_path)
     if images.shape != (count, 28, 28):
-        raise DataError(f"{image_path}: images {list(images.shape)}; expected [{count}, 28, 28] of Fashion-MNIST")
+        raise DataError(f"{image_path}: images {list(images.shape)}; expected [{count}, 28, 28]: {remedy}")
     return LabelledImages(images=images[:, np.newaxis], labels=read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz"))
 
 

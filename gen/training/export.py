@@ -82,7 +82,7 @@ def export_network(
         pixels = number == 1 and not recipe.convolutions
         layers += _fold_stage(double, f"fc{number}", pixel_max if pixels else 1, pixels=pixels)
     last = f"fc{len(recipe.dense) + 1}"
-    layers.append(Dense(name=last, weights=_signs(double.layers.get_submodule(last).weight)))
+    layers.append(Dense(name=last, weights=_signs(double.layers.get_submodule(last).binary_weight())))
     layers.append(ArgMax(name="classes"))
     table = np.arange(256, dtype=np.int16) >> recipe.pixel_shift_bits if recipe.pixel_shift_bits else None
     spec = InputSpec(kind="pixels", shape=recipe.image_shape, table=table)
@@ -144,7 +144,7 @@ def _fold_stage(model: BinaryNetwork, name: str, input_max: int, *, pixels: bool
     layer, norm = model.layers.get_submodule(name), model.layers.get_submodule(f"{name}_norm")
     assert isinstance(layer, BinaryConv2d | BinaryDense)
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
-    weights = _signs(layer.weight)
+    weights = _signs(layer.binary_weight())
     sum_max = input_max * weights[0].size
     # Sums of -1/+1 all have the parity of their number; pixels reach every integer.
     sums = np.arange(-sum_max, sum_max + 1, 1 if pixels else 2)

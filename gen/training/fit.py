@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xnorweave.errors import TrainingError
+from xnorweave.passes.kernels import count_kernels
 from xnorweave.training.augment import augment
-from xnorweave.training.binarize import clip_weights
+from xnorweave.training.binarize import BinaryConv2d, clip_weights
+from xnorweave.training.codebook import codes_after
 from xnorweave.training.datasets import LabelledImages
 from xnorweave.training.freeze import Freezer
 from xnorweave.training.models import BinaryNetwork
@@ -64,13 +66,17 @@ class Trainer:
         The official training images; the recipe's last ``validation_images`` are held out.
     checkpoint : Path or None
         File that is written after every epoch.
+    start : Path or None
+        Checkpoint of an equal model, whose best weights are the first ones here.
+    device : str
+        Of PyTorch, for the steps.
     progress : callable
-        Receives one line after every epoch.
+        Receives one line after every epoch, and how many are done.
 
     Raises
     ------
     TrainingError
-        If too few images remain for training, or the checkpoint is damaged or of another recipe.
+        If too few images remain for training, or a checkpoint is damaged or of another recipe or model.
     """
 
     def __init__(
@@ -79,7 +85,9 @@ class Trainer:
         images: LabelledImages,
         *,
         checkpoint: Path | None = None,
-        progress: Callable[[str], None] = lambda line: None,
+        start: Path | None = None,
+        device: str = "cpu",
+        progress: Callable[[str, int], None] = lambda line, epoch: None,
     ) -> None:
         self._recipe, self._checkpoint, self._progress = recipe, checkpoint, progress
         fit = recipe.fit
@@ -92,7 +100,12 @@ class Trainer:
         self._train, self._validation = images.part(0, count), images.part(count, len(images))
         self._generator = torch.Generator().manual_seed(fit.seed)
         torch.manual_seed(fit.seed)
-        self._model = BinaryNetwork(recipe.model)
+        self._model = BinaryNetwork(recipe.model, recipe.sharing)
+        if start is not None:
+            load_start(self._model, start)
+            self._limit_kernels(0)
+        self._device = torch.device(device)
+        self._model.to(self._device)
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=fit.learning_rate)
         self._steps_per_epoch = count // fit.batch
         self._epoch, self._best_epoch, self._best_correct, self._seconds = 0, 0, -1, 0.0
@@ -108,9 +121,10 @@ class Trainer:
             start = time.monotonic()
             loss, correct = self._run_epoch(images, labels)
             self._epoch += 1
+            self._limit_kernels(self._epoch)
             validation_correct = count_correct(self._model, self._validation)
             self._seconds += time.monotonic() - start
-            if validation_correct > self._best_correct:
+            if validation_correct > self._best_correct and self._annealed():
                 self._best_epoch, self._best_correct = self._epoch, validation_correct
                 self._best_state = {name: value.clone() for name, value in self._model.state_dict().items()}
             if self._checkpoint is not None:
@@ -118,7 +132,8 @@ class Trainer:
             self._progress(
                 f"{self._recipe.name}: epoch {self._epoch}/{self._recipe.fit.epochs} loss {loss:.4f} train "
                 f"{correct:.4f} validation {validation_correct / len(self._validation):.4f} best "
-                f"{self._best_correct / len(self._validation):.4f} ({self._seconds:.0f} s)"
+                f"{self._best_correct / len(self._validation):.4f} ({self._seconds:.0f} s)",
+                self._epoch,
             )
         return self._finish(images)
 
@@ -130,7 +145,7 @@ class Trainer:
         if not estimated:
             self._model.load_state_dict(self._best_state)
         return FitResult(
-            model=self._model.eval(),
+            model=self._model.cpu().eval(),
             best_epoch=self._epoch if estimated else self._best_epoch,
             norms_estimated=estimated,
             validation_correct=max(validation_correct, self._best_correct),
@@ -156,7 +171,8 @@ class Trainer:
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
         fit = self._recipe.fit
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fit.bfloat16):
+        images, labels = images.to(self._device), labels.to(self._device)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=fit.bfloat16):
             scores = self._model(images).float()
         loss = functional.cross_entropy(scores / fit.temperature, labels, label_smoothing=fit.label_smoothing)
         self._optimizer.zero_grad(set_to_none=True)
@@ -164,6 +180,24 @@ class Trainer:
         self._optimizer.step()
         clip_weights(self._model)
         return float(loss.detach()), int((scores.argmax(1) == labels).sum())
+
+    def _annealed(self) -> bool:
+        """Whether the convolutions have as few kernels as the recipe asks for."""
+        return not self._recipe.sharing.codes or self._epoch >= self._recipe.sharing.anneal_epochs
+
+    def _limit_kernels(self, epochs: int) -> None:
+        """Choose the codebooks for what comes after so many epochs; once annealed they stay."""
+        sharing = self._recipe.sharing
+        if not sharing.codes or epochs > sharing.anneal_epochs:
+            return
+        for layer in range(len(sharing.codes)):
+            module = self._model.layers.get_submodule(f"conv{layer + 1}")
+            assert isinstance(module, BinaryConv2d)
+            if module.sharing:
+                inputs = module.in_channels
+                distinct = count_kernels(module.weight.detach().sign().cpu().numpy()).distinct_mod_inverse
+                codes = codes_after(sharing, layer, distinct / inputs, epochs)
+                module.limit_kernels(round(inputs * codes))
 
     def _set_learning_rate(self, step: int) -> None:
         for group in self._optimizer.param_groups:
@@ -234,14 +268,14 @@ def estimate_norms(model: BinaryNetwork, images: Tensor, batch: int) -> None:
         Images at a time; a rest that does not fill a batch is left out.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
+    momenta, device = [norm.momentum for norm in norms], next(model.parameters()).device
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # PyTorch's spelling of a plain average
     model.train()
     with torch.no_grad():
         for start in range(0, len(images) - batch + 1, batch):
-            model(images[start : start + batch])
+            model(images[start : start + batch].to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
@@ -251,8 +285,9 @@ def predict(model: BinaryNetwork, images: LabelledImages) -> np.ndarray:
     """Return the class of every image, uint8 [count], the lowest where scores tie; leaves evaluation mode on."""
     model.eval()
     pixels, _ = _tensors(images)
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        parts = [model(part).argmax(1) for part in pixels.split(_EVALUATION_BATCH)]
+        parts = [model(part.to(device)).argmax(1).cpu() for part in pixels.split(_EVALUATION_BATCH)]
     return torch.cat(parts).to(torch.uint8).numpy()
 
 
@@ -281,14 +316,45 @@ def load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
     TrainingError
         If the file is damaged or of another recipe.
     """
+    stored, state = _read_checkpoint(path, "delete it")
+    if stored != json.dumps(recipe.as_dict(), sort_keys=True):
+        raise TrainingError(f"{path}: checkpoint of another recipe; delete it or choose another --checkpoint")
+    return state
+
+
+def load_start(model: BinaryNetwork, path: Path) -> None:
+    """Take over the best weights of a checkpoint; runs no code from the file.
+
+    Parameters
+    ----------
+    model : BinaryNetwork
+        Changed in place; its codebooks, if it has any, stay.
+    path : Path
+        A checkpoint of a model of the same shape.
+
+    Raises
+    ------
+    TrainingError
+        If the file is absent or damaged, has no finished epoch, or is of a model of another shape.
+    """
+    if not path.exists():
+        raise TrainingError(f"{path}: no such checkpoint to start from; train its recipe first with --checkpoint")
+    _, state = _read_checkpoint(path, "train it again")
+    best = {name: value for name, value in state.get("best", {}).items() if not name.endswith(".books")}
+    own = {name: value for name, value in model.state_dict().items() if not name.endswith(".books")}
+    if {name: value.shape for name, value in best.items()} != {name: value.shape for name, value in own.items()}:
+        raise TrainingError(f"{path}: checkpoint of a model of another shape; start from one of the same [model]")
+    model.load_state_dict(best, strict=False)
+
+
+def _read_checkpoint(path: Path, remedy: str) -> tuple[str, dict[str, Any]]:
+    """Return recipe and state of a file."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         stored, state = content["recipe"], content["state"]
     except Exception as error:  # torch.load documents no closed list of errors for damaged files
-        raise TrainingError(f"{path}: not a whole checkpoint ({type(error).__name__}); delete it") from error
-    if stored != json.dumps(recipe.as_dict(), sort_keys=True):
-        raise TrainingError(f"{path}: checkpoint of another recipe; delete it or choose another --checkpoint")
-    return state
+        raise TrainingError(f"{path}: not a whole checkpoint ({type(error).__name__}); {remedy}") from error
+    return stored, state
 
 
 def _tensors(images: LabelledImages) -> tuple[Tensor, Tensor]:

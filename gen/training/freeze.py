@@ -15,6 +15,8 @@ _MOMENTUM = 0.01
 class Freezer:
     """Watches the signs of a model's binary weights, and holds those that flip often at the sign that they mostly had.
 
+    Convolutions whose kernels come from codebooks are left alone: a latent weight there flips nothing by itself.
+
     Latent weights near 0 change their sign at any learning rate, and each change moves the sums that all others are
     trained for. Freezing the most restless first, then ever calmer ones, lets the others adapt to what stays.
 
@@ -31,7 +33,7 @@ class Freezer:
 
     def __init__(self, model: nn.Module) -> None:
         modules = [module for module in model.modules() if isinstance(module, BinaryConv2d | BinaryDense)]
-        self._weights = [module.weight for module in modules]
+        self._weights = [module.weight for module in modules if not getattr(module, "sharing", False)]
         self._signs = [sign(weight.detach()) for weight in self._weights]
         self._mean_signs = [signs.clone() for signs in self._signs]
         self._flip_rates = [torch.zeros_like(signs) for signs in self._signs]
@@ -68,5 +70,8 @@ class Freezer:
 
     def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
         """Take over the state of a freezer of an equal model."""
-        self._signs, self._mean_signs = state["signs"], state["mean_signs"]
-        self._flip_rates, self._held = state["flip_rates"], state["held"]
+        devices = [weight.device for weight in self._weights]
+        self._signs, self._mean_signs, self._flip_rates, self._held = (
+            [values.to(device) for values, device in zip(state[name], devices, strict=True)]
+            for name in ("signs", "mean_signs", "flip_rates", "held")
+        )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xnorweave.training.binarize import BinaryConv2d, BinaryDense, RisingNorm2d, Sign
-from xnorweave.training.recipe import ModelRecipe
+from xnorweave.training.recipe import ModelRecipe, SharingRecipe
 
 
 class BinaryNetwork(nn.Module):
@@ -21,15 +21,18 @@ class BinaryNetwork(nn.Module):
     ----------
     recipe : ModelRecipe
         Shape of the network.
+    sharing : SharingRecipe, optional
+        Which convolutions have codebooks of kernels; none where absent.
     """
 
-    def __init__(self, recipe: ModelRecipe) -> None:
+    def __init__(self, recipe: ModelRecipe, sharing: SharingRecipe | None = None) -> None:
         super().__init__()
         self.recipe = recipe
         layers: dict[str, nn.Module] = {}
         inputs = recipe.image_shape[0]
         for number, outputs in enumerate(recipe.convolutions, start=1):
-            layers[f"conv{number}"] = BinaryConv2d(inputs, outputs, recipe.kernel)
+            shared = sharing is not None and bool(sharing.codes) and sharing.codes[number - 1] != 0
+            layers[f"conv{number}"] = BinaryConv2d(inputs, outputs, recipe.kernel, sharing=shared)
             layers[f"conv{number}_pool"] = nn.MaxPool2d(recipe.pools[number - 1])
             layers[f"conv{number}_norm"] = RisingNorm2d(outputs)
             layers[f"conv{number}_sign"] = Sign()

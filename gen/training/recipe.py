@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from xnorweave.errors import TrainingError
 
@@ -146,13 +147,122 @@ class FitRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharingRecipe:
+    """How few distinct kernels the convolutions are trained to have.
+
+    From epoch to epoch each convolution may keep fewer distinct kernels, until after ``anneal_epochs`` it has what is
+    asked for; its weights go on learning which of them to use.
+
+    Parameters
+    ----------
+    codes : tuple[float, ...]
+        Of each convolution, the distinct kernels up to inversion of an input channel, in the mean over its input
+        channels; 0 for as many as there are. Empty for no constraint at all.
+    anneal_epochs : int
+        Epochs from all kernels down to these.
+
+    Raises
+    ------
+    TrainingError
+        If a value is out of its range.
+    """
+
+    codes: tuple[float, ...] = ()
+    anneal_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for codes in self.codes:
+            if codes != 0 and not codes >= 1:
+                raise TrainingError(f"sharing recipe: codes={self.codes}; use 1 or more, or 0 for no constraint")
+        if self.anneal_epochs < 1:
+            raise TrainingError(f"sharing recipe: anneal_epochs={self.anneal_epochs}; use 1 or more")
+
+
+DataKind = Literal["fashion-mnist", "mnist", "cifar10", "npz", "folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """Where the images are.
+
+    Parameters
+    ----------
+    kind : str
+        ``fashion-mnist`` and ``mnist``: a folder of four IDX files; ``cifar10``: the archive of its binary version, or
+        its folder; ``npz``: two files; ``folder``: a folder with ``train`` and ``test``, and a folder for each class.
+    path : str, optional
+        Of all kinds but ``npz``; Fashion-MNIST has one of its own.
+    train, test : str, optional
+        Of ``npz``.
+    classes : tuple[str, ...]
+        Of ``npz``: names of the classes; their numbers where empty.
+
+    Raises
+    ------
+    TrainingError
+        If the kind is unknown, or lacks its paths.
+    """
+
+    kind: DataKind = "fashion-mnist"
+    path: str | None = None
+    train: str | None = None
+    test: str | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the kind is known and has its paths."""
+        if self.kind not in get_args(DataKind):
+            raise TrainingError(f"data recipe: kind={self.kind!r}; use one of {', '.join(get_args(DataKind))}")
+        needed = {"npz": ("train", "test"), "fashion-mnist": ()}.get(self.kind, ("path",))
+        for field in needed:
+            if getattr(self, field) is None:
+                raise TrainingError(f"data recipe: kind={self.kind!r} without {field}; set it in the recipe's [data]")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named network, its shape, and how to train it."""
+    """A named network, its shape, and how to train it.
+
+    Parameters
+    ----------
+    name : str
+        Of the network.
+    model, fit, sharing : ModelRecipe, FitRecipe, SharingRecipe
+        Its shape; how to train it; how few kernels it may have.
+    start : str, optional
+        Checkpoint of an equal model, whose best epoch is where training starts, instead of random weights.
+
+    Raises
+    ------
+    TrainingError
+        If the parts do not fit together.
+    """
 
     name: str
     model: ModelRecipe
     fit: FitRecipe
+    sharing: SharingRecipe = SharingRecipe()
+    start: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there are codes for every convolution or for none."""
+        if self.sharing.codes and len(self.sharing.codes) != len(self.model.convolutions):
+            raise TrainingError(
+                f"sharing recipe: codes={self.sharing.codes} for {len(self.model.convolutions)} convolutions; give one "
+                "number for each, 0 for no constraint"
+            )
+        if self.sharing.codes and self.sharing.anneal_epochs > self.fit.epochs:
+            raise TrainingError(
+                f"sharing recipe: anneal_epochs={self.sharing.anneal_epochs} of epochs={self.fit.epochs}; use at most "
+                "as many"
+            )
 
     def as_dict(self) -> dict[str, object]:
-        """Return the recipe as values that JSON can hold."""
-        return dataclasses.asdict(self)
+        """Return the recipe as values that JSON can hold; parts that are not used are absent."""
+        whole = dataclasses.asdict(self)
+        if not self.sharing.codes:
+            del whole["sharing"]
+        if self.start is None:
+            del whole["start"]
+        return whole

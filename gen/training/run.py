@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xnorweave.errors import MismatchError
+from xnorweave.errors import MismatchError, TrainingError
 from xnorweave.network_file import load_network, save_network
 from xnorweave.training.datasets import Dataset
 from xnorweave.training.export import Verification, export_network, verify
@@ -41,13 +41,35 @@ class Outputs:
     report: Path | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What a run computes on, and where it starts.
+
+    Parameters
+    ----------
+    checkpoint : Path or None
+        File that is written after every epoch, and gone on from.
+    start : Path or None
+        Checkpoint of an equal model with the first weights.
+    device : {"auto", "cpu", "cuda"}
+        ``auto``: a GPU where PyTorch sees one.
+    threads : int
+        Of PyTorch on the CPU.
+    """
+
+    checkpoint: Path | None = None
+    start: Path | None = None
+    device: str = "auto"
+    threads: int = 1
+
+
 def train_network(
     recipe: Recipe,
     data: Dataset,
     outputs: Outputs,
+    engine: Engine = Engine(),
     *,
-    checkpoint: Path | None = None,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str, int], None] = lambda line, epoch: None,
 ) -> dict[str, Any]:
     """Train, export, reload and check a network on every test image; return the report.
 
@@ -58,8 +80,17 @@ def train_network(
     TrainingError, DataError, NetworkError
         As the parts raise them.
     """
-    result = Trainer(recipe, data.train, checkpoint=checkpoint, progress=progress).run()
-    history = (f"trained as {recipe.name}, seed {recipe.fit.seed}, best of {recipe.fit.epochs} epochs",)
+    torch.set_num_threads(engine.threads)
+    trainer = Trainer(
+        recipe,
+        data.train,
+        checkpoint=engine.checkpoint,
+        start=engine.start,
+        device=_device(engine.device),
+        progress=progress,
+    )
+    result = trainer.run()
+    history = _history(recipe)
     network = export_network(result.model, name=recipe.name, classes=data.classes, history=history)
     save_network(network, outputs.network)
     check = verify(load_network(outputs.network), result.model, data.test)
@@ -77,11 +108,22 @@ def train_network(
     return report
 
 
-def compare_recipes(
-    recipes: list[Recipe], data: Dataset, *, progress: Callable[[str], None] = lambda line: None
-) -> list[dict[str, Any]]:
-    """Train each recipe and return its validation accuracy; no test image is used."""
-    return [_comparison(recipe, Trainer(recipe, data.train, progress=progress).run()) for recipe in recipes]
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device 'cuda': PyTorch sees no GPU here; use cpu, or auto")
+    return name
+
+
+def _history(recipe: Recipe) -> tuple[str, ...]:
+    lines = [f"trained as {recipe.name}, seed {recipe.fit.seed}, best of {recipe.fit.epochs} epochs"]
+    if recipe.start is not None:
+        lines.insert(0, f"started from {recipe.start}")
+    if recipe.sharing.codes:
+        codes = ", ".join(f"{codes:g}" for codes in recipe.sharing.codes)
+        lines.append(f"sharing-aware: {codes} distinct kernels up to inversion in an input channel of each convolution")
+    return tuple(lines)
 
 
 def write_report(path: Path, changes: dict[str, Any]) -> None:
@@ -106,16 +148,6 @@ def _report(recipe: Recipe, result: FitResult, check: Verification) -> dict[str,
         "seconds": round(result.seconds),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-    }
-
-
-def _comparison(recipe: Recipe, result: FitResult) -> dict[str, Any]:
-    return {
-        "recipe": recipe.as_dict(),
-        "best_epoch": result.best_epoch,
-        "norms_estimated": result.norms_estimated,
-        "validation": _accuracy(result.validation_images, result.validation_correct),
-        "seconds": round(result.seconds),
     }
 
 

@@ -1,6 +1,5 @@
 """Training and export: integer networks equal the PyTorch models that they came from."""
 
-import builtins
 import dataclasses
 import gzip
 import itertools
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xnorweave import cli
 from xnorweave.errors import DataError, MismatchError, TrainingError
 from xnorweave.network_file import load_network, save_network
 from xnorweave.training import reference
-from xnorweave.training.__main__ import main
 from xnorweave.training.datasets import Dataset, LabelledImages, load_fashion_mnist, read_idx
 from xnorweave.training.presets import PRESETS, preset
 from xnorweave.training.recipe import FitRecipe, ModelRecipe, Recipe
@@ -275,16 +274,17 @@ class TestFit:
         images = random_images(SMALL.image_shape, 200)
         expected = Trainer(recipe, images).run()
 
-        def stop_while_settling(line: str) -> None:
-            if "epoch 3/4" in line:
+        def stop_while_settling(line: str, epoch: int) -> None:
+            if epoch == 3:
                 raise KeyboardInterrupt(line)
 
         checkpoint = tmp_path / "run.pt"
         with pytest.raises(KeyboardInterrupt):
             Trainer(recipe, images, checkpoint=checkpoint, progress=stop_while_settling).run()
         lines: list[str] = []
-        result = Trainer(recipe, images, checkpoint=checkpoint, progress=lines.append).run()
+        result = Trainer(recipe, images, checkpoint=checkpoint, progress=lambda line, _: lines.append(line)).run()
         assert len(lines) == 1
+        assert "epoch 4/4" in lines[0]
         assert (result.best_epoch, result.validation_correct) == (expected.best_epoch, expected.validation_correct)
         for name, value in expected.model.state_dict().items():
             assert torch.equal(result.model.state_dict()[name], value), name
@@ -397,16 +397,18 @@ class TestRun:
 
     def test_writes_checked_network_samples_and_report(self, tmp_path: Path) -> None:
         pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
-        from xnorweave.training.run import Outputs, compare_recipes, train_network, write_report
+        from xnorweave.training.run import Outputs, train_network, write_report
 
         data, report_path = self.dataset(), tmp_path / "report.json"
-        write_report(report_path, {"comparisons": compare_recipes([self.recipe], data), "seconds": 0})
+        write_report(report_path, {"comparisons": ["kept"], "seconds": 0})
         outputs = Outputs(network=tmp_path / "net.npz", samples=tmp_path / "samples.npz", report=report_path)
         report = train_network(self.recipe, data, outputs)
         assert report["test"]["images"] == 300
         assert report["test"]["integer_differs_from_torch"] == 0
         stored = json.loads(report_path.read_text())
-        assert stored["comparisons"][0]["validation"] == report["validation"] == stored["validation"]
+        assert stored["comparisons"] == ["kept"]
+        assert stored["validation"] == report["validation"]
+        assert stored["seconds"] == report["seconds"]
         samples = np.load(outputs.samples, allow_pickle=False)
         predicted = reference.classify(load_network(outputs.network), samples["x"])
         np.testing.assert_array_equal(predicted, samples["torch_class"])
@@ -425,21 +427,15 @@ class TestRun:
     def test_command_without_torch_names_the_extra(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def refuse(name: str, *rest: object, **options: object) -> object:
-            if name == "torch":
-                raise ModuleNotFoundError("No module named 'torch'", name="torch")
-            return real_import(name, *rest, **options)
-
-        real_import = builtins.__import__
-        monkeypatch.setattr(builtins, "__import__", refuse)
-        assert main(["fashion-mnist", "--out", "net.npz"]) == 1
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert cli.main(["train", "fashion-mnist", "-o", "net.npz"]) == 1
         assert capsys.readouterr().err == (
             "error: training: PyTorch is not installed; run `pip install xnorweave[train]`\n"
         )
 
     def test_command_without_data_names_the_package(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         pytest.importorskip("torch", reason="PyTorch is not installed (extra `train`)")
-        assert main(["fashion-mnist", "--out", "net.npz", "--data", str(tmp_path / "absent")]) == 1
+        assert cli.main(["train", "fashion-mnist", "-o", "net.npz", "--data", str(tmp_path / "absent")]) == 1
         assert "absent: no such folder; run `apt-get install dataset-fashion-mnist`" in capsys.readouterr().err
 
 

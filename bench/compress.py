@@ -1,0 +1,166 @@
+"""Similar kernels: what an accuracy budget buys, by replacement and by training; writes bench/results/compress.json.
+
+Run as ``python bench/compress.py [PART ...]``. FINN's CNV and CIFAR-10 are in the folder that XNORWEAVE_SHARED names;
+test images are only counted, never searched on. Parts, each kept in the file at once:
+
+cnv
+    CNV compressed without training, by each objective, on training images (which CNV was trained on: its losses there
+    are no smaller than on new ones), beside the replacement by each channel's most frequent kernels, thresholds not
+    refitted. Half an hour.
+correction
+    Similar kernels with the differing taps put right, which is exact, beside what the graph optimizer finds: additions.
+trained
+    The networks of examples/, trained plainly and sharing-aware, beside the plain one unshared and random weights: test
+    accuracy, the four units, and LUTs of the convolutions after synthesis for both families.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from cifar10 import test_images, train_images
+from xnorweave import load
+from xnorweave.commands.compressing import compression_part
+from xnorweave.images import as_frames
+from xnorweave.network import Conv2D, Network
+from xnorweave.passes.compress import CompressOptions, Examples, Objective, compress
+from xnorweave.passes.kernels import count_kernels
+from xnorweave.passes.share import share_network
+from xnorweave.sim import golden
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or ROOT.parent / "shared")
+RESULT = ROOT / "bench" / "results" / "compress.json"
+CALIBRATION, VALIDATION = 1000, 4000
+OBJECTIVES: tuple[Objective, ...] = ("kernel-evaluations", "additions", "luts")
+
+EDGE = 1e-6  # a unit of one tap costs no addition, but is an edge of the graph
+
+Row = dict[str, Any]
+
+
+def keep(part: str, row: Row) -> None:
+    """Write a part's result over what the file has of it."""
+    kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    RESULT.write_text(json.dumps(kept | {part: row}, indent=1) + "\n", encoding="utf-8")
+    print(part, json.dumps(row)[:2000], flush=True)
+
+
+def examples(network: Network, images: np.ndarray, labels: np.ndarray) -> Examples:
+    """Images as the first layer sees them."""
+    frames = as_frames(network, images)
+    return Examples(values=golden.input_values(network.input, frames).transpose(0, 2, 3, 1), labels=labels)
+
+
+def accuracy(network: Network, data: Examples) -> Row:
+    """Right answers on images."""
+    classes = golden.run_layers(network, data.values, 0, len(network.layers))
+    correct = int((classes == data.labels).sum())
+    return {"images": len(data.labels), "correct": correct, "percent": round(100 * correct / len(data.labels), 2)}
+
+
+def cnv() -> Network:
+    """FINN's CNV for CIFAR-10."""
+    return load(SHARED / "nets" / "cnvW1A1_cifar10.npz")
+
+
+def most_frequent(network: Network, most: int) -> Network:
+    """Every kernel behind the first convolution replaced by the nearest of its channel's ``most`` frequent ones."""
+    layers = list(network.layers)
+    for number, layer in enumerate(layers):
+        if number and isinstance(layer, Conv2D):
+            kernels = layer.weights.reshape(*layer.weights.shape[:2], -1).astype(np.int64)
+            weights = np.stack([_nearest(kernels[:, c], most) for c in range(kernels.shape[1])], axis=1)
+            layers[number] = dataclasses.replace(layer, weights=weights.reshape(layer.weights.shape).astype(np.int8))
+    return dataclasses.replace(network, layers=tuple(layers))
+
+
+def _nearest(kernels: np.ndarray, most: int) -> np.ndarray:
+    distinct, uses = np.unique(kernels * kernels[:, :1], axis=0, return_counts=True)
+    book = distinct[np.argsort(-uses, kind="stable")[:most]]
+    agreement = kernels @ book.T
+    best = np.abs(agreement).argmax(1)
+    signs = np.where(agreement[np.arange(len(kernels)), best] < 0, -1, 1)
+    return book[best] * signs[:, None]
+
+
+def measure_cnv() -> None:
+    """The part ``cnv``."""
+    network = cnv()
+    test, (images, labels) = examples(network, *test_images()), train_images()
+    calibration = examples(network, images[:CALIBRATION], labels[:CALIBRATION])
+    stop = CALIBRATION + VALIDATION
+    validation = examples(network, images[CALIBRATION:stop], labels[CALIBRATION:stop])
+    row: Row = {"test": accuracy(network, test), "most_frequent": {}}
+    for most in (128, 64, 32):
+        replaced = most_frequent(network, most)
+        kernels = [count_kernels(layer.weights) for layer in replaced.layers if isinstance(layer, Conv2D)]
+        row["most_frequent"][str(most)] = {
+            "test": accuracy(replaced, test),
+            "kernel_evaluations": sum(count.distinct_mod_inverse for count in kernels),
+        }
+        keep("cnv", row)
+    for objective in OBJECTIVES:
+        options = CompressOptions(objective=objective, family="ecp5")
+        found = compress(
+            network,
+            calibration,
+            validation,
+            options,
+            run_layers=golden.run_layers,
+            progress=lambda what, done, total: print(what, flush=True),
+        )
+        part = compression_part(found, options, calibration_images=CALIBRATION)
+        row[objective] = part | {"test": accuracy(found.network, test)}
+        keep("cnv", row)
+
+
+def measure_correction() -> None:
+    """The part ``correction``: kernel units as a spanning tree of differences, against one shared graph."""
+    network, rows = cnv(), {}
+    for layer in network.layers[1:]:
+        if not isinstance(layer, Conv2D):
+            continue
+        units = trees = 0
+        for channel in range(layer.weights.shape[1]):
+            kernels = layer.weights[:, channel].reshape(len(layer.weights), -1).astype(np.int64)
+            distinct = np.unique(kernels * kernels[:, :1], axis=0)
+            taps = distinct.shape[1]
+            apart = (taps - np.abs(distinct @ distinct.T)) // 2
+            # A unit from scratch adds the taps under its rarer sign; a corrected one adds or subtracts each tap apart.
+            scratch = np.maximum(np.minimum((distinct > 0).sum(1), (distinct < 0).sum(1)) - 1, 0)
+            units += int(scratch.sum())
+            costs = np.zeros((len(scratch) + 1,) * 2)
+            costs[0, 1:], costs[1:, 1:] = scratch + EDGE, apart
+            trees += round(minimum_spanning_tree(costs).sum())
+        (row,) = share_network(network, ("none", "kernel", "graph"), layers={layer.name})
+        rows[layer.name] = {
+            "unit_additions": units,
+            "unit_additions_corrected": trees,
+            "additions_none": row.additions["none"],
+            "additions_kernel": row.additions["kernel"],
+            "additions_kernel_corrected": row.additions["kernel"] - units + trees,
+            "additions_graph": row.additions["graph"],
+        }
+    keep("correction", rows)
+
+
+PARTS = {"cnv": measure_cnv, "correction": measure_correction}
+
+
+def main() -> None:
+    """Measure the parts named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=list(PARTS), default=list(PARTS), metavar="PART")
+    for part in parser.parse_args().parts:
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()
