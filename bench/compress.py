@@ -11,7 +11,7 @@ correction
     Similar kernels with the differing taps put right, which is exact, beside what the graph optimizer finds: additions.
 trained
     The networks of examples/, trained plainly and sharing-aware, beside the plain one unshared and random weights: test
-    accuracy, the four units, and LUTs of the convolutions after synthesis for both families.
+    accuracy, the four units, and LUTs of the convolutions after synthesis.
 """
 
 import argparse
@@ -25,18 +25,22 @@ import numpy as np
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from cifar10 import test_images, train_images
+from layers import map_graph
 from xnorweave import load
 from xnorweave.commands.compressing import compression_part
+from xnorweave.commands.networks import sharing_part
 from xnorweave.images import as_frames
 from xnorweave.network import Conv2D, Network
 from xnorweave.passes.compress import CompressOptions, Examples, Objective, compress
 from xnorweave.passes.kernels import count_kernels
-from xnorweave.passes.share import share_network
+from xnorweave.passes.share import StrategyChoice, share_layer, share_network
+from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.sim import golden
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or ROOT.parent / "shared")
 RESULT = ROOT / "bench" / "results" / "compress.json"
+FAMILY = "ecp5"
 CALIBRATION, VALIDATION = 1000, 4000
 OBJECTIVES: tuple[Objective, ...] = ("kernel-evaluations", "additions", "luts")
 
@@ -107,7 +111,7 @@ def measure_cnv() -> None:
         }
         keep("cnv", row)
     for objective in OBJECTIVES:
-        options = CompressOptions(objective=objective, family="ecp5")
+        options = CompressOptions(objective=objective, family=FAMILY)
         found = compress(
             network,
             calibration,
@@ -151,7 +155,54 @@ def measure_correction() -> None:
     keep("correction", rows)
 
 
-PARTS = {"cnv": measure_cnv, "correction": measure_correction}
+def four_units(network: Network) -> Row:
+    """The units of all convolutions in every form, per frame too, beside random weights of their shapes."""
+    convolutions = {layer.name for layer in network.layers if isinstance(layer, Conv2D)}
+    rows = share_network(network, layers=convolutions, control=True, family=FAMILY, workers=os.cpu_count() or 1)
+    return sharing_part(rows, FAMILY)["totals"]
+
+
+def mapped_luts(network: Network, strategy: StrategyChoice) -> Row:
+    """LUT4s, carries and places of every convolution with its thresholds after synthesis, and of all together."""
+    rows = {}
+    for stage in streamline(network):
+        if isinstance(stage, ConvStage):
+            mapped = map_graph(stage, share_layer(stage, strategy, FAMILY), FAMILY)
+            rows[stage.name] = {"luts": mapped.cells.luts, "carries": mapped.cells.carries, "places": mapped.places}
+            print(network.name, strategy, stage.name, rows[stage.name], flush=True)
+    return rows | {"total": {unit: sum(row[unit] for row in rows.values()) for unit in ("luts", "carries", "places")}}
+
+
+def with_random_kernels(network: Network) -> Network:
+    """The same network with convolution weights drawn at random."""
+    rng = np.random.default_rng(0)
+    layers = tuple(
+        dataclasses.replace(layer, weights=rng.choice(np.array([-1, 1], np.int8), layer.weights.shape))
+        if isinstance(layer, Conv2D)
+        else layer
+        for layer in network.layers
+    )
+    return dataclasses.replace(network, name=f"{network.name}_random", layers=layers)
+
+
+def measure_trained() -> None:
+    """The part ``trained``."""
+    row: Row = {"family": FAMILY}
+    plain, shared = (load(ROOT / "examples" / f"{name}.npz") for name in ("cifar10", "cifar10_shared"))
+    for network in (plain, shared):
+        row[network.name] = {
+            "test": accuracy(network, examples(network, *test_images())),
+            "units": four_units(network),
+            "mapped": mapped_luts(network, "auto"),
+        }
+        keep("trained", row)
+    row["cifar10"]["mapped_random"] = mapped_luts(with_random_kernels(plain), "auto")
+    keep("trained", row)
+    row["cifar10"]["mapped_unshared"] = mapped_luts(plain, "none")
+    keep("trained", row)
+
+
+PARTS = {"cnv": measure_cnv, "correction": measure_correction, "trained": measure_trained}
 
 
 def main() -> None:
