@@ -25,7 +25,7 @@ import numpy as np
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from cifar10 import test_images, train_images
-from layers import map_graph
+from layers import map_graph, with_random_kernels
 from xnorweave import load
 from xnorweave.commands.compressing import compression_part
 from xnorweave.commands.networks import sharing_part
@@ -173,32 +173,20 @@ def mapped_luts(network: Network, strategy: StrategyChoice) -> Row:
     return rows | {"total": {unit: sum(row[unit] for row in rows.values()) for unit in ("luts", "carries", "places")}}
 
 
-def with_random_kernels(network: Network) -> Network:
-    """The same network with convolution weights drawn at random."""
-    rng = np.random.default_rng(0)
-    layers = tuple(
-        dataclasses.replace(layer, weights=rng.choice(np.array([-1, 1], np.int8), layer.weights.shape))
-        if isinstance(layer, Conv2D)
-        else layer
-        for layer in network.layers
-    )
-    return dataclasses.replace(network, name=f"{network.name}_random", layers=layers)
-
-
 def measure_trained() -> None:
     """The part ``trained``."""
     row: Row = {"family": FAMILY}
     plain, shared = (load(ROOT / "examples" / f"{name}.npz") for name in ("cifar10", "cifar10_shared"))
-    for network in (plain, shared):
-        row[network.name] = {
+    for name, network in (("plain", plain), ("shared", shared)):
+        row[name] = {
             "test": accuracy(network, examples(network, *test_images())),
             "units": four_units(network),
             "mapped": mapped_luts(network, "auto"),
         }
         keep("trained", row)
-    row["cifar10"]["mapped_random"] = mapped_luts(with_random_kernels(plain), "auto")
+    row["plain"]["mapped_random"] = mapped_luts(with_random_kernels(plain), "auto")
     keep("trained", row)
-    row["cifar10"]["mapped_unshared"] = mapped_luts(plain, "none")
+    row["plain"]["mapped_unshared"] = mapped_luts(plain, "none")
     keep("trained", row)
 
 

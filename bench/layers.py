@@ -40,6 +40,7 @@ __all__ = [
     "packed_cells",
     "packed_kinds",
     "random_stage",
+    "with_random_kernels",
 ]
 
 SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or Path(__file__).parents[2] / "shared")
@@ -89,6 +90,18 @@ def find_stage(name: str) -> ConvStage:
         weights = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), stage.weights.shape)
         stage = replace(stage, weights=weights)
     return stage
+
+
+def with_random_kernels(network: Network) -> Network:
+    """The same network with convolution weights drawn at random."""
+    rng = np.random.default_rng(0)
+    layers = tuple(
+        replace(layer, weights=rng.choice(np.array([-1, 1], np.int8), layer.weights.shape))
+        if isinstance(layer, Conv2D)
+        else layer
+        for layer in network.layers
+    )
+    return replace(network, layers=layers)
 
 
 class _Layer(wiring.Component):

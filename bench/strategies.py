@@ -6,15 +6,13 @@ for the iCE40-HX8K board, which has room for every form. All by the flow that `x
 """
 
 import argparse
-import dataclasses
 import json
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
+from layers import with_random_kernels
 from xnorweave import load
 from xnorweave.boards.catalogue import board
 from xnorweave.boards.toolchain import synthesize, synthesize_core
@@ -25,20 +23,7 @@ from xnorweave.network import Conv2D, Network
 from xnorweave.passes.share import STRATEGIES, Strategy, share_network
 
 BOARD = "ice40-hx8k-b-evn"
-SEED = 0
 RESULT = Path(__file__).parent / "results" / "strategies.json"
-
-
-def with_random_kernels(network: Network) -> Network:
-    """The same network with convolution weights drawn at random."""
-    rng = np.random.default_rng(SEED)
-    layers = tuple(
-        dataclasses.replace(layer, weights=rng.choice(np.array([-1, 1], np.int8), layer.weights.shape))
-        if isinstance(layer, Conv2D)
-        else layer
-        for layer in network.layers
-    )
-    return dataclasses.replace(network, layers=layers)
 
 
 def measure(network: Network, strategy: Strategy) -> dict[str, object]:
