@@ -118,6 +118,7 @@ def measure_cnv() -> None:
             validation,
             options,
             run_layers=golden.run_layers,
+            workers=os.cpu_count() or 1,
             progress=lambda what, done, total: print(what, flush=True),
         )
         part = compression_part(found, options, calibration_images=CALIBRATION)

@@ -113,7 +113,7 @@ class CodebookMemory(wiring.Component):
             m.d.sync += [
                 filled.eq(Cat(1, filled[0])),
                 kernels.eq(lookup(tap, [C(kept, len(kernels)) for kept in slices])),
-                code.eq(self._decode(word, kernels)),
+                code.eq(self._decode(m, word, kernels)),
             ]
         m.d.comb += self.o.payload.eq(code)
         return m
@@ -147,10 +147,10 @@ class CodebookMemory(wiring.Component):
         m.d.comb += [read.addr.eq(address), read.en.eq(step)]
         return read.data
 
-    def _decode(self, word, kernels):
+    def _decode(self, m, word, kernels):
         """Weight codes: the first taps' where the selected bits are even up to a lane, else inverted."""
         lanes, bits = self.pe * self.simd, self.codebook.index_bits
         indices = word[lanes:]
         selected = [lookup(indices[k * bits : (k + 1) * bits], list(kernels)) for k in range(lanes)]
-        parities = [input_code(selected[k : k + self.simd]) for k in range(0, lanes, self.simd)]
+        parities = [input_code(m, selected[k : k + self.simd]) for k in range(0, lanes, self.simd)]
         return word[:lanes] ^ Cat(*parities)

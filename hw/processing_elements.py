@@ -44,7 +44,7 @@ class InputEncoder(wiring.Component):
         m = Module()
         lanes = range(self.simd)
         planes = [
-            input_code([self.i.payload[lane * self.input_bits + bit] for lane in lanes])
+            input_code(m, [self.i.payload[lane * self.input_bits + bit] for lane in lanes])
             for bit in range(self.input_bits)
         ]
         register_output(m, Cat(planes[bit][lane] for lane in lanes for bit in range(self.input_bits)), self.i, self.o)
@@ -172,6 +172,8 @@ class ProcessingElements(wiring.Component):
         ]
         synapse, neuron = self._control(m, taken)
         weights = self._decoded(m, primed, taken) if self.codebook else self._weights(m, primed, taken)
+        codes = [Signal(self.simd, name=f"weights{k}") for k in range(self.pe)]
+        m.d.comb += Cat(codes).eq(weights)
         first = [Signal(name=f"first{k}", reset_less=True) for k in range(2)]
         last = [Signal(name=f"last{k}", reset_less=True) for k in range(2)]
         place_ = Signal.like(neuron, name="neuron_counted", reset_less=True)
@@ -185,12 +187,10 @@ class ProcessingElements(wiring.Component):
         shared = None if self.tag_bits else self._limits(m, place_, None, 0, advance)
         results = []
         for vector in range(self.vectors):
-            word = self.i.payload.word_select(vector, self.simd * self.input_bits)
+            planes = self._planes(m, vector)
             biases, steps = shared or self._limits(m, place_, self._tag(m, vector, advance), vector, advance)
             for k in range(self.pe):
-                partial = self._count(
-                    m, platform, word, weights[k * self.simd : (k + 1) * self.simd], vector, k, advance
-                )
+                partial = self._count(m, platform, planes, codes[k], f"{vector}_{k}", advance)
                 total = Signal(self.sum_shape, name=f"accumulator{vector}_{k}", reset_less=True)
                 with m.If(advance & stages[1]):
                     m.d.sync += total.eq(Mux(first[1], biases[k], total) + partial)
@@ -246,13 +246,22 @@ class ProcessingElements(wiring.Component):
             for s in range(self.synapse_fold)
         ]
 
-    def _count(self, m, platform, word, weights, vector, k, advance):
-        """Sum of one word's lanes for PE ``k``: carries are registered, then their count."""
+    def _planes(self, m, vector):
+        """Each bit of a vector's lanes as a signal of its own, lane 0 lowest."""
+        lanes = [(vector * self.simd + lane) * self.input_bits for lane in range(self.simd)]
+        planes = [Signal(self.simd, name=f"inputs{vector}_{bit}") for bit in range(self.input_bits)]
+        for bit, plane in enumerate(planes):
+            m.d.comb += plane.eq(Cat(self.i.payload[lane + bit] for lane in lanes))
+        return planes
+
+    def _count(self, m, platform, planes, weights, place_name, advance):
+        """Sum of one word's lanes for one PE: carries are registered, then their count."""
         counts = []
-        for bit in range(self.input_bits):
-            inputs = [word[lane * self.input_bits + bit] for lane in range(self.simd)]
-            parity, bits = carries(inputs, weights)
-            name = f"{vector}_{k}_{bit}"
+        for bit, plane in enumerate(planes):
+            name = f"{place_name}_{bit}"
+            parities = Signal(self.simd, name=f"parities{name}")
+            m.d.comb += parities.eq(plane ^ weights)
+            parity, bits = carries(parities)
             kept = Signal(1 + len(bits), name=f"carries{name}", reset_less=True)
             with m.If(advance):
                 m.d.sync += kept.eq(Cat(parity, *bits))
@@ -261,7 +270,7 @@ class ProcessingElements(wiring.Component):
                 unit = KernelUnit(size=(1, len(bits)), pattern=(1 << len(bits)) - 1, input_bits=1)
                 count = Cat(kept[0], place(m, platform, unit, f"count{name}", window=kept[1:]))
             counts.append(count << bit)
-        partial = Signal(range(self.simd * (2**self.input_bits - 1) + 1), name=f"partial{vector}_{k}", reset_less=True)
+        partial = Signal(range(self.simd * (2**self.input_bits - 1) + 1), name=f"partial{place_name}", reset_less=True)
         with m.If(advance):
             m.d.sync += partial.eq(balanced_sum(counts))
         return partial

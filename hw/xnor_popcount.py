@@ -8,7 +8,7 @@ instead of the weights. So two lanes take two LUT4s, one for ``s[k + 1]`` of ``X
 ``s[k - 1]``, ``s[k + 1]``, ``X[k]`` and ``W[k]``; there are no XNORs left and half as many bits to count.
 """
 
-from amaranth import Mux
+from amaranth import Cat, Mux, Signal
 
 __all__ = ["carries", "input_code", "weight_code"]
 
@@ -31,33 +31,47 @@ def weight_code(mask: int, lanes: int) -> int:
     return code & (1 << lanes) - 1
 
 
-def input_code(bits):
-    """Prefix parities of input bits, as a list, by a parallel prefix network (Sklansky, 1960)."""
-    code = list(bits)
-    step = 1
-    while step < len(code):
-        for block in range(step, len(code), 2 * step):
-            for place in range(block, min(block + step, len(code))):
-                code[place] = code[place] ^ code[block - 1]
-        step *= 2
+def input_code(m, bits):
+    """Prefix parities of input bits by a parallel prefix network (Sklansky, 1960), as a signal of as many bits.
+
+    Every level of the network is a signal of its own: the parities of later lanes are made of those of earlier ones,
+    so that as expressions they would be spelled out again and again, in the square of the lanes.
+
+    Parameters
+    ----------
+    m : Module
+        Gets the levels.
+    bits : sequence of Value
+        One for each lane, from lane 0 on.
+    """
+    code, step = Signal(len(bits), name="parities_of_1"), 1
+    m.d.comb += code.eq(Cat(bits))
+    while step < len(bits):
+        level = Signal(len(bits), name=f"parities_of_{2 * step}")
+        lanes = range(len(bits))
+        # The upper half of each block of ``2 * step`` lanes adds the parity of the whole lower half.
+        m.d.comb += level.eq(Cat(code[k] ^ code[k // step * step - 1] if k & step else code[k] for k in lanes))
+        code, step = level, 2 * step
     return code
 
 
-def carries(inputs, weights):
-    """What is left to count of lanes whose codes are ``inputs`` and ``weights``: one bit, and bits that count twice.
+def carries(parities):
+    """What is left to count of lanes: one bit, and bits that count twice.
+
+    Parameters
+    ----------
+    parities : Value
+        Codes of inputs and weights, XORed; best a signal, since its bits are used up to three times.
 
     Returns
     -------
     lowest : Value
         Parity of all lanes.
     carries : list of Value
-        ``len(inputs) // 2`` bits; the count is ``lowest + 2 * sum(carries)``.
+        ``lanes // 2`` bits; the count is ``lowest + 2 * sum(carries)``.
     """
-    parities = [x ^ w for x, w in zip(inputs, weights, strict=True)]
-    bits = [
-        Mux(middle, ~after, before)
-        for before, middle, after in zip(parities[0::2], parities[1::2], parities[2::2], strict=False)
-    ]
-    if len(parities) % 2 == 0:  # the last lane is added alone
+    lanes = len(parities)
+    bits = [Mux(parities[k + 1], ~parities[k + 2], parities[k]) for k in range(0, lanes - 2, 2)]
+    if lanes % 2 == 0:  # the last lane is added alone
         bits.append(parities[-2] & ~parities[-1])
     return parities[-1], bits

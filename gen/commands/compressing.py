@@ -18,6 +18,7 @@ from xnorweave.images import ImageSet
 from xnorweave.network import Network
 from xnorweave.network_file import network_bytes, save_network
 from xnorweave.passes.compress import Compression, CompressOptions, Examples, Point, compress
+from xnorweave.passes.workers import usable_cpus
 from xnorweave.sim import golden
 
 __all__ = ["compress_network"]
@@ -63,13 +64,20 @@ def compress_network(
         stages.advance(1000 * done // (total + 1))
         stages.note(what)
 
-    found_network = compress(
-        network, calibration, validation, options, run_layers=golden.run_layers, store=store, progress=told
+    result = compress(
+        network,
+        calibration,
+        validation,
+        options,
+        run_layers=golden.run_layers,
+        store=store,
+        workers=usable_cpus(),
+        progress=told,
     )
-    save_network(found_network.network, output)
+    save_network(result.network, output)
     progress.unlink(missing_ok=True)
-    part = compression_part(found_network, options, calibration_images=len(calibration.labels))
-    return head(found_network.network) | {"compression": part, "written": str(output)}
+    part = compression_part(result, options, calibration_images=len(calibration.labels))
+    return head(result.network) | {"compression": part, "written": str(output)}
 
 
 def compression_part(found: Compression, options: CompressOptions, *, calibration_images: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ answers. The result depends on the network, the images, the options and the seed
 
 import dataclasses
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -31,7 +31,6 @@ from xnorweave.network import Conv2D, Layer, Network, Threshold
 from xnorweave.passes.kernels import count_kernels
 from xnorweave.passes.share import share_network
 from xnorweave.passes.similar import KernelRanking, Moments, rank_kernels, refit, replace_kernels, window_moments
-from xnorweave.passes.workers import usable_cpus
 
 __all__ = [
     "OBJECTIVES",
@@ -206,6 +205,7 @@ def compress(
     *,
     run_layers: RunLayers,
     store: MutableMapping[str, Any] | None = None,
+    workers: int = 1,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Compression:
     """Find the cheapest network of similar kernels within the budget.
@@ -223,6 +223,8 @@ def compress(
     store : mutable mapping, optional
         What was measured, as JSON can hold it; what it has is not measured again, so that a search goes on where it was
         ended. Only for one network, set of images and options.
+    workers : int
+        Of `share_network`.
     progress : callable
         Called with what is measured next, how much is done, and of how much.
 
@@ -231,29 +233,46 @@ def compress(
     UnsupportedError
         Where the network has no class, or a layer named is no convolution with kernels to share.
     """
-    search = _Search(network, calibration, validation, options, run_layers, {} if store is None else store, progress)
+    _check(network, calibration, validation, options)
+    search = _Search(
+        network=network,
+        options=options,
+        calibration=calibration,
+        validation=validation,
+        run_layers=run_layers,
+        store={} if store is None else store,
+        workers=workers,
+        progress=progress,
+    )
     return search.run()
 
 
+@dataclass(kw_only=True, eq=False)
 class _Search:
-    def __init__(
-        self,
-        network: Network,
-        calibration: Examples,
-        validation: Examples,
-        options: CompressOptions,
-        run_layers: RunLayers,
-        store: MutableMapping[str, Any],
-        progress: Callable[[str, int, int], None],
-    ):
-        _check(network, calibration, validation, options)
-        self.network, self.options = network, options
-        self.calibration, self.validation = calibration, validation
-        self.run_layers, self.store, self.progress = run_layers, store, progress
-        self.names = compressible(network) if options.layers is None else options.layers
-        self.shared = options.objective == "block-ram"
-        self.sites: dict[str, _Site] = {}
-        self.allowed = int(options.max_loss * len(validation.labels) / 100)
+    network: Network
+    options: CompressOptions
+    calibration: Examples
+    validation: Examples
+    run_layers: RunLayers
+    store: MutableMapping[str, Any]
+    workers: int
+    progress: Callable[[str, int, int], None]
+    sites: dict[str, _Site] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Layers to compress."""
+        return compressible(self.network) if self.options.layers is None else self.options.layers
+
+    @property
+    def shared(self) -> bool:
+        """Whether a layer has one codebook for all its channels."""
+        return self.options.objective == "block-ram"
+
+    @property
+    def allowed(self) -> int:
+        """Validation images that may be lost."""
+        return int(self.options.max_loss * len(self.validation.labels) / 100)
 
     def run(self) -> Compression:
         correct = self._remembered("network", lambda: self._correct(self.network, self.validation.values, 0))
@@ -438,7 +457,7 @@ class _Search:
             ("graph", "units"),
             layers={layer.name},
             family=self.options.family,
-            workers=usable_cpus(),
+            workers=self.workers,
         )
         chosen = row.strategy
         return self._count_weights(layer, codes) | {
