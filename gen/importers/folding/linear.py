@@ -1,6 +1,7 @@
 """Dense layers and convolutions: real weights become -1 and +1 times a scale, activations integers."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -11,23 +12,26 @@ from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
-from xnorweave.importers.folding.signals import Bits, Pixels, Signal, Step, Sums, fractions_of
+from xnorweave.importers.folding.signals import Activations, Pixels, Signal, Step, Sums, Totals, fractions_of
 from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
 
-__all__ = ["conv_sums", "dense_sums", "integer_table", "plus", "times", "within_sum"]
+__all__ = ["conv_sums", "dense_sums", "equal_steps", "integer_table", "plus", "times", "within_sum"]
 
 MAX_WEIGHTS = 1 << 26
+LEAST_STEP = 1 << 8
+"""Values that are off equal steps by a smaller part than this of half a step were rounded; others are no steps."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Values:
     """A layer's input as integers: value = ``scale * sign[channel] * integer + offset``, but for ``rounding``."""
 
-    integers: tuple[int, ...]
+    integers: Sequence[int]
     scale: Fraction
     offset: Fraction
     signs: NDArray[np.int8]
     rounding: Fraction = Fraction(0)
+    cause: str = ""
 
 
 def dense_sums(signal: Signal, weights: NDArray[np.float32]) -> Sums:
@@ -50,8 +54,10 @@ def dense_sums(signal: Signal, weights: NDArray[np.float32]) -> Sums:
     return _sums(signal, ordered, Layout.plain(signal.layout.batch, (outputs, 1, 1), (outputs,)))
 
 
-def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padding: Padding) -> Sums:
-    """The sums of weights [out, in, ky, kx] over a map with channels first.
+def conv_sums(
+    signal: Signal, weights: NDArray[np.float32], *, stride: int, padding: Padding, groups: int = 1
+) -> Sums:
+    """The sums of weights [out, in / groups, ky, kx] over a map with channels first.
 
     Raises
     ------
@@ -63,10 +69,12 @@ def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padd
             f"its input {list(signal.layout.shape)} is not the map {list(signal.layout.map)} (channels first) of the "
             "layer before; remove the Reshape or Transpose between"
         )
+    if isinstance(signal, Totals) and (weights.shape[2:] != (1, 1) or any(padding)):
+        raise UnsupportedError("takes averages over a map, which is 1x1; use a kernel of 1x1 without padding")
     # Made only for its checks and its shape, before any large array.
-    probe = Conv2D(name="conv", weights=np.ones(weights.shape, np.int8), stride=stride, padding=padding)
+    probe = Conv2D(name="conv", weights=np.ones(weights.shape, np.int8), stride=stride, padding=padding, groups=groups)
     layout = Layout.plain(signal.layout.batch, probe.output_shape(signal.layout.map))
-    return _sums(signal, weights, layout, stride=stride, padding=padding)
+    return _sums(signal, weights, layout, stride=stride, padding=padding, groups=groups)
 
 
 def plus(sums: Sums, constant: NDArray[np.float32]) -> Sums:
@@ -102,6 +110,7 @@ def _sums(
     *,
     stride: int = 1,
     padding: Padding = (0, 0, 0, 0),
+    groups: int = 1,
 ) -> Sums:
     """The sums of real weights, in our order, over a layer's input."""
     _check_budget(signal, weights)
@@ -113,13 +122,17 @@ def _sums(
                 "simple fraction"
             )
         raise UnsupportedError(
-            "pads with zeros, which are neither of its input's two values; give the quantizer -1, +1"
+            "pads with zeros, but its input's values are not symmetric about 0: the border would need thresholds of its "
+            "own; give the quantizer such values (-1 and 1; -1, 0 and 1), or the layer no padding"
         )
     magnitudes = _magnitudes(weights, signal.words.weights)
     signs = np.where(weights > 0, np.int8(1), np.int8(-1))
     totals = signs.reshape(len(signs), -1).sum(1, dtype=np.int64)
-    per_input = np.repeat(values.signs, signal.layout.order.size // len(values.signs))
-    signs *= values.signs[:, None, None] if signs.ndim == 4 else per_input
+    if signs.ndim == 4:
+        # Of each filter's own channels.
+        signs *= np.repeat(values.signs.reshape(groups, -1), len(signs) // groups, 0)[:, :, None, None]
+    else:
+        signs *= np.repeat(values.signs, signal.layout.order.size // len(values.signs))
     low, step, count = _reach(signs, (*values.integers, 0) if any(padding) else values.integers)
     scale = tuple(m * values.scale for m in magnitudes)
     offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
@@ -132,6 +145,7 @@ def _sums(
         weights=signs,
         stride=stride,
         padding=padding,
+        groups=groups,
         low=low,
         step=step,
         count=count,
@@ -140,6 +154,7 @@ def _sums(
         error=Rounding(
             inputs=tuple(values.scale * v + values.offset for v in values.integers),
             input_error=values.rounding,
+            cause=values.cause,
             magnitudes=magnitudes,
             terms=signs[0].size,
             scale=scale,
@@ -150,7 +165,7 @@ def _sums(
     )
 
 
-def _reach(signs: NDArray[np.int8], integers: tuple[int, ...]) -> tuple[NDArray[np.int64], int, int]:
+def _reach(signs: NDArray[np.int8], integers: Sequence[int]) -> tuple[NDArray[np.int64], int, int]:
     """Lowest accumulator value of each output, the distance of values and their number."""
     low, high, fan_in = min(integers), max(integers), signs[0].size
     if fan_in * max(-low, high) >= EXACT_FLOAT32:
@@ -204,26 +219,55 @@ def _values(signal: Signal) -> _Values:
                 offset=offset,
                 signs=np.ones(signal.layout.map[0], np.int8),
                 rounding=max(abs(v - e) for v, e in zip(fractions_of(signal.values[0]), exact, strict=True)),
+                cause="its inputs are rounded to float32; give it whole pixels, and scale behind the layer",
             )
-        case Bits():
-            return _bit_values(signal)
+        case Activations():
+            cause = "its inputs are rounded to float32; quantize in steps of a power of two, and scale behind the layer"
+            return _stepped(signal, Fraction(0), cause)
+        case Totals():
+            return _stepped(signal, signal.error, signal.cause)
         case Sums():
             raise UnsupportedError(f"takes sums; quantize them to -1 and +1 before, with {signal.words.quantizer}")
         case _:
             raise UnsupportedError(f"takes class indices; remove what follows {signal.words.ending}")
 
 
-def _bit_values(signal: Bits) -> _Values:
-    pairs = [fractions_of(pair) for pair in signal.values]
-    halves = [(high - low) / 2 for low, high in pairs]
-    middles = {(high + low) / 2 for low, high in pairs}
-    if len({abs(h) for h in halves}) != 1 or len(middles) != 1 or not halves[0]:
+def _stepped(signal: Activations | Totals, error: Fraction, cause: str) -> _Values:
+    """Values from a number of thresholds reached, as the integers from -levels to levels in steps of 2.
+
+    Where float32 has rounded them, they are off these by an error.
+    """
+    levels = signal.values.shape[1] - 1
+    rows, which = np.unique(signal.values, axis=0, return_inverse=True)
+    lines = [equal_steps(fractions_of(row)) for row in rows]
+    if len({abs(half) for half, _, _ in lines}) != 1 or len({m for _, m, _ in lines}) != 1 or not lines[0][0]:
         raise UnsupportedError(
             "its input's channels have different scales or offsets, which no integer sum holds; give the quantizer "
             "before it one scale for all channels"
         )
-    signs = np.array([1 if h > 0 else -1 for h in halves], np.int8)
-    return _Values(integers=(-1, 1), scale=abs(halves[0]), offset=middles.pop(), signs=signs)
+    signs = np.array([1 if half > 0 else -1 for half, _, _ in lines], np.int8)
+    return _Values(
+        integers=range(-levels, levels + 1, 2),
+        scale=abs(lines[0][0]),
+        offset=lines[0][1],
+        signs=signs[which.ravel()],
+        rounding=max(off for _, _, off in lines) + error,
+        cause=cause,
+    )
+
+
+def equal_steps(values: tuple[Fraction, ...]) -> tuple[Fraction, Fraction, Fraction]:
+    """Half the step, the middle, and how far values are off those steps, which is at most a rounding of float32."""
+    levels = len(values) - 1
+    half, middle = (values[-1] - values[0]) / (2 * levels), (values[-1] + values[0]) / 2
+    off = max(abs(middle + half * (2 * n - levels) - value) for n, value in enumerate(values))
+    if off * LEAST_STEP > abs(half):
+        found = ", ".join(f"{float(v):g}" for v in values[:5])
+        raise UnsupportedError(
+            f"its input's values {found}{', ...' if len(values) > 5 else ''} are not equally spaced; quantize to values "
+            "of one step"
+        )
+    return half, middle, off
 
 
 def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction, Fraction]:

@@ -76,7 +76,7 @@ def _multi_threshold(call: Call) -> Value:
             f"takes thresholds {list(thresholds.shape)} on rank {rank}; one row of 1 to 255 for each channel of a "
             "tensor of rank 2 or 4 is supported, in data_layout NCHW or NHWC"
         )
-    rule = rules.levels(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0))
+    rule = rules.levels(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0), thresholds.shape[1])
     columns = [signal.layout.per_channel(along(column, rank, axis)) for column in thresholds.T]
     return apply_step(signal, Step(rule=rule, constants=(np.stack(columns, 1),)))
 
