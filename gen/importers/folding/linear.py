@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.offsets import border_weights, with_constant_channels
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
 from xnorweave.importers.folding.signals import Activations, Pixels, Signal, Step, Sums, Totals, fractions_of
-from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
+from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Layer, Padding
 
 __all__ = ["conv_sums", "dense_sums", "equal_steps", "integer_table", "plus", "times", "within_sum"]
 
@@ -115,33 +116,30 @@ def _sums(
     """The sums of real weights, in our order, over a layer's input."""
     _check_budget(signal, weights)
     values, source = _values(signal), _source(signal)
-    if any(padding) and values.offset:
-        if isinstance(signal, Pixels):
-            raise UnsupportedError(
-                "pads with zeros, which are no value of a pixel here; quantize the input, or shift it by a "
-                "simple fraction"
-            )
-        raise UnsupportedError(
-            "pads with zeros, but its input's values are not symmetric about 0: the border would need thresholds of its "
-            "own; give the quantizer such values (-1 and 1; -1, 0 and 1), or the layer no padding"
-        )
     magnitudes = _magnitudes(weights, signal.words.weights)
     signs = np.where(weights > 0, np.int8(1), np.int8(-1))
     totals = signs.reshape(len(signs), -1).sum(1, dtype=np.int64)
+    inputs = tuple(values.scale * v + values.offset for v in values.integers)
+    terms, offset_in, layers, notes = signs[0].size, values.offset, signal.layers, signal.notes
+    more = np.empty((len(signs), 0, *signs.shape[2:]), np.int8)
+    if any(padding) and values.offset:
+        more, layers, note = _border(signal, signs, values, groups)
+        offset_in, notes = Fraction(0), (*notes, note)
     if signs.ndim == 4:
         # Of each filter's own channels.
         signs *= np.repeat(values.signs.reshape(groups, -1), len(signs) // groups, 0)[:, :, None, None]
     else:
         signs *= np.repeat(values.signs, signal.layout.order.size // len(values.signs))
+    signs = np.concatenate([signs, more], 1)
     low, step, count = _reach(signs, (*values.integers, 0) if any(padding) else values.integers)
     scale = tuple(m * values.scale for m in magnitudes)
-    offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
+    offset = tuple(m * offset_in * int(t) for m, t in zip(magnitudes, totals, strict=True))
     return Sums(
         layout=layout,
         words=signal.words,
         source=source,
-        layers=signal.layers,
-        notes=signal.notes,
+        layers=layers,
+        notes=notes,
         weights=signs,
         stride=stride,
         padding=padding,
@@ -152,17 +150,43 @@ def _sums(
         first_scale=scale,
         first_offset=offset,
         error=Rounding(
-            inputs=tuple(values.scale * v + values.offset for v in values.integers),
+            inputs=inputs,
             input_error=values.rounding,
             cause=values.cause,
             magnitudes=magnitudes,
-            terms=signs[0].size,
+            terms=terms,
             scale=scale,
             offset=offset,
         ),
         scale=scale,
         offset=offset,
     )
+
+
+def _border(
+    signal: Signal, signs: NDArray[np.int8], values: _Values, groups: int
+) -> tuple[NDArray[np.int8], tuple[Layer, ...], str]:
+    """Weights of constant channels that make up for the offset where zeros are padded, the layers with them, a note."""
+    if isinstance(signal, Pixels):
+        raise UnsupportedError(
+            "pads with zeros, which are no value of a pixel here; quantize the input, or shift it by a simple fraction"
+        )
+    levels, layers = max(values.integers), None
+    more = border_weights(signs, values.offset / values.scale, levels) if groups == 1 else None
+    if more is not None and signal.source is not None:
+        value = abs(int(values.offset / values.scale))
+        layers = with_constant_channels(signal.layers, signal.source, more.shape[1], value)
+    if more is None or layers is None:
+        raise UnsupportedError(
+            "pads with zeros, but its input's values are not symmetric about 0: the border would need thresholds of its "
+            "own, or constant channels between two layers without groups; give the quantizer such values (-1 and 1; -1, 0 "
+            "and 1), or the layer no padding"
+        )
+    note = (
+        f"{more.shape[1]} constant channels for the zeros around activations that are not symmetric about 0; with -1 and 1 "
+        "(or -1, 0 and 1) there would be none"
+    )
+    return more, layers, note
 
 
 def _reach(signs: NDArray[np.int8], integers: Sequence[int]) -> tuple[NDArray[np.int64], int, int]:

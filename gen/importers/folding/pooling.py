@@ -6,6 +6,7 @@ import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.offsets import with_equal_offsets
 from xnorweave.importers.folding.signals import Activations, Classes, Signal, Sums, Totals, kind_of
 from xnorweave.importers.folding.thresholds import weighted_layer
 from xnorweave.network import ArgMax, Layer, MaxPool
@@ -65,6 +66,7 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
     """
     if not isinstance(signal, Sums) or signal.weights.ndim != 2 or len(signal.layout.shape) != 2 or signal.pools:
         raise UnsupportedError(f"chooses a class; only from the sums [batch, classes] of {signal.words.dense}")
+    signal = with_equal_offsets(signal)
     _check_one_rule(signal)
     if signal.error.any():
         remedy = "; multiply by scales that are no powers of two behind the last layer, the same for all classes"
@@ -86,7 +88,15 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
     layer = weighted_layer(signal, -signal.weights if falls else signal.weights)
     layers: tuple[Layer, ...] = (*signal.layers, layer, ArgMax(name="classify"))
     layout = Layout.plain(signal.layout.batch, (1, 1, 1), (1,))
-    return Classes(layout=layout, words=signal.words, source=signal.source, layers=layers, notes=signal.notes)
+    return Classes(
+        layout=layout,
+        words=signal.words,
+        source=signal.source,
+        layers=layers,
+        notes=signal.notes,
+        # A falling score is that of negated sums.
+        ours=(abs(signal.scale[0]), signal.offset[0]),
+    )
 
 
 def _check_one_rule(sums: Sums) -> None:
@@ -116,9 +126,7 @@ def finished(signal: Signal) -> Signal:
         case Sums():
             note = "the class is that of the largest of the graph's scores, the lowest of equals"
             classes = classified(signal)
-            # A falling score is that of negated sums.
-            scores = abs(signal.scale[0]), signal.offset[0]
-            return replace(classes, notes=(*classes.notes, note), scores=scores)
+            return replace(classes, notes=(*classes.notes, note), scores=classes.ours)
         case Activations() if signal.layout.is_plain and not np.any(np.diff(signal.values) <= 0):
             return signal
         case Activations():

@@ -172,10 +172,13 @@ class Classes(_Signal):
 
     Parameters
     ----------
+    ours : tuple of two Fraction
+        Scale and offset from our sums to the scores.
     scores : tuple of two Fraction, optional
-        Where the network gives the scores themselves: scale and offset from our sums to these.
+        The same where the network gives the scores themselves.
     """
 
+    ours: tuple[Fraction, Fraction]
     scores: tuple[Fraction, Fraction] | None = None
 
 

@@ -20,7 +20,10 @@ _BINARY = {"Add": rules.ADD, "Sub": rules.SUBTRACT, "Mul": rules.MULTIPLY, "Div"
 def _binary(call: Call) -> Value:
     rule, left, right = _BINARY[call.node.op], *call.values
     if isinstance(left, Signal) and isinstance(right, Signal):
-        raise UnsupportedError("joins two branches of the graph; only chains are supported: train without the branch")
+        raise UnsupportedError(
+            "joins two branches of the graph, as a residual connection does; only chains are supported, in which each node "
+            "takes the one before it and constants: train without the branch"
+        )
     if isinstance(left, Signal):
         if rule is rules.DIVIDE and not call.floats(1, "divisor").all():
             raise NetworkError("divides by 0; check its constants")
