@@ -105,7 +105,10 @@ CONVOLUTIONS = {
     "causal padding": ({"padding": "causal"}, r"padding=causal is not supported; nearest: valid or same"),
     "channels first": ({"data_format": "channels_first"}, r"data_format=channels_first is not supported"),
     "groups": ({"groups": 2}, r"conv: groups=2 do not divide the 3 filters; give a divisor"),
-    "groups of other channels": ({"groups": 3}, r"conv: weights take 3 groups of 1 channels, but the layer before gives 1"),
+    "groups of other channels": (
+        {"groups": 3},
+        r"conv: weights take 3 groups of 1 channels, but the layer before gives 1",
+    ),
     "dilation": ({"dilation_rate": [2, 2]}, r"dilation_rate=\[2, 2\] is not supported; nearest: 1"),
     "two strides": ({"strides": [1, 2]}, r"strides=\[1, 2\] is not supported; nearest: the same from 1 to 7 in both"),
     "stride 8": ({"strides": 8}, r"strides=\[8, 8\] is not supported; nearest: the same from 1 to 7"),

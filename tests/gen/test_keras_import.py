@@ -224,7 +224,5 @@ def test_the_command_line_ends_with_one_error_line(keras_chain, tmp_path, capfd)
     assert cli.main(["import", str(path), "-o", str(tmp_path / "out.npz")]) == 1
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith(
-        f"error: {path}: layer QuantDense 'quantdense_1': kernel_quantizer=lsq is not supported"
-    )
+    assert lines[0].startswith(f"error: {path}: layer QuantDense 'quantdense_1': kernel_quantizer=lsq is not supported")
     assert not (tmp_path / "out.npz").exists()

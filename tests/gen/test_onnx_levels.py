@@ -66,7 +66,9 @@ def test_multi_threshold(check, rng, spread, options):
 def test_quant(check, rng, rounding, bit_width, zero, options, levels):
     """With ties: sums are whole, so halves of the scale 2 and 4 occur."""
     quant = partial(Chain.add, rounding_mode=rounding, **options)
-    chain = quant(bits("n", 30).weights("MatMul", rng.normal(size=(30, 12))), "Quant", 4.0, float(zero), float(bit_width))
+    chain = quant(
+        bits("n", 30).weights("MatMul", rng.normal(size=(30, 12))), "Quant", 4.0, float(zero), float(bit_width)
+    )
     chain.weights("MatMul", rng.normal(size=(12, 9))).add("Mul", rng.choice([-1.0, 1.0, 0.5], 9))
     chain = quant(chain, "Quant", 2.0, float(zero), float(bit_width))
     network = check(chain.weights("MatMul", rng.normal(size=(9, 5))))
@@ -163,10 +165,16 @@ def test_constant_channels_of_a_border_are_no_more_than_it_needs(check, rng, col
 @pytest.mark.parametrize("flat", [False, True])
 def test_activations_with_an_offset_before_the_classes(check, rng, flat):
     if flat:
-        chain = bits("n", 2, 4, 4).weights("Conv", rng.normal(size=(6, 2, 3, 3))).add("Quant", 3.0, 0.0, 2.0, signed=0, narrow=0)
+        chain = (
+            bits("n", 2, 4, 4)
+            .weights("Conv", rng.normal(size=(6, 2, 3, 3)))
+            .add("Quant", 3.0, 0.0, 2.0, signed=0, narrow=0)
+        )
         chain.add("Flatten").weights("MatMul", rng.normal(size=(24, 5)))
     else:
-        chain = bits("n", 20).weights("MatMul", rng.normal(size=(20, 16))).add("Quant", 3.0, 0.0, 2.0, signed=0, narrow=0)
+        chain = (
+            bits("n", 20).weights("MatMul", rng.normal(size=(20, 16))).add("Quant", 3.0, 0.0, 2.0, signed=0, narrow=0)
+        )
         chain.weights("MatMul", rng.normal(size=(16, 5)))
     network = check(chain.add("Mul", 0.3).add("Add", -0.7))
     assert any("constant channels before the last layer, since" in line for line in network.history)
@@ -181,7 +189,9 @@ def test_offsets_of_classes_that_are_no_whole_steps_are_refused(tmp_path, rng):
     weights = np.ones((8, 3))
     weights[0, 1] = -1
     chain.add("Add", 0.25).weights("MatMul", weights)
-    with pytest.raises(UnsupportedError, match=r"scores of classes 0 and 1 have offsets .* and no batch norm behind it"):
+    with pytest.raises(
+        UnsupportedError, match=r"scores of classes 0 and 1 have offsets .* and no batch norm behind it"
+    ):
         load_any(chain.save(tmp_path / "net.onnx"))
 
 
@@ -190,7 +200,9 @@ def test_offsets_of_classes_that_are_no_whole_steps_are_refused(tmp_path, rng):
 
 @pytest.mark.parametrize("stride", [3, 5, 7])
 def test_strides(check, rng, stride):
-    chain = bits("n", 2, 17, 16).weights("Conv", rng.normal(size=(4, 2, 3, 2)), strides=[stride, stride], pads=[2, 0, 1, 1])
+    chain = bits("n", 2, 17, 16).weights(
+        "Conv", rng.normal(size=(4, 2, 3, 2)), strides=[stride, stride], pads=[2, 0, 1, 1]
+    )
     network = check(chain.add("Add", 0.5).add("BipolarQuant", 1.0), images=20)
     assert isinstance(network.layers[0], Conv2D)
     assert network.layers[0].stride == stride
@@ -201,7 +213,9 @@ def test_groups_and_depthwise(check, rng, levels):
     """Separable blocks with a padded border, negative scales of channels that other filters weight, two for a channel."""
     quant = {"out_scale": 2.0, "out_bias": -float(levels)}
     chain = bits("n", 4, 6, 6)
-    chain.weights("Conv", rng.normal(size=(6, 2, 3, 3)), group=2, pads=[1, 1, 1, 1]).add("BatchNormalization", *norm(rng, 6))
+    chain.weights("Conv", rng.normal(size=(6, 2, 3, 3)), group=2, pads=[1, 1, 1, 1]).add(
+        "BatchNormalization", *norm(rng, 6)
+    )
     chain.add("MultiThreshold", ascending(rng, 6, levels, 1), **quant)
     chain.add("Mul", np.array([1.0, -1.0, -1.0, 1.0, 1.0, -1.0])[:, None, None])
     chain.weights("Conv", rng.normal(size=(12, 1, 3, 3)), group=6, pads=[1, 1, 1, 1], strides=[2, 2])
@@ -249,7 +263,11 @@ def test_a_sum_over_positions(check, rng, side):
 
 
 def test_unsigned_levels_averaged_in_front_of_the_classes(check, rng):
-    chain = bits("n", 2, 5, 5).weights("Conv", rng.normal(size=(6, 2, 2, 2))).add("Quant", 2.0, 0.0, 2.0, signed=0, narrow=0)
+    chain = (
+        bits("n", 2, 5, 5)
+        .weights("Conv", rng.normal(size=(6, 2, 2, 2)))
+        .add("Quant", 2.0, 0.0, 2.0, signed=0, narrow=0)
+    )
     network = check(chain.add("GlobalAveragePool").add("Flatten").weights("MatMul", rng.normal(size=(6, 5))))
     assert any("constant channels before the last layer" in line for line in network.history)
 
@@ -275,7 +293,9 @@ def test_a_rounded_average_whose_sums_can_meet_a_threshold_is_refused(tmp_path, 
 @pytest.mark.parametrize("side", [3, 4])
 def test_the_average_of_scores_of_a_1x1_convolution(check, rng, side):
     """The sum is whole, and only divided behind it: the order of classes is exact for any number of positions."""
-    chain = activations(rng, side, 3).weights("Conv", rng.normal(size=(5, 6, 1, 1))).add("GlobalAveragePool").add("Flatten")
+    chain = (
+        activations(rng, side, 3).weights("Conv", rng.normal(size=(5, 6, 1, 1))).add("GlobalAveragePool").add("Flatten")
+    )
     network = check(chain)
     assert [layer.kind for layer in network.layers] == ["conv2d", "threshold", "global_sum", "dense", "arg_max"]
     assert check(chain.add("Add", 0.25).add("Mul", -0.125)).layers[-1].kind == "arg_max"

@@ -62,7 +62,9 @@ def _without(layout: Layout, axes: Sequence[int], *, keep: bool) -> Layout:
     kept = [axis for axis in range(rank - 1) if axis not in reduced]
     # One row for each channel, which holds all its positions and no other's.
     sizes = [layout.order.shape[axis] for axis in kept]
-    rows = np.sort(layout.order.transpose(*kept, *reduced).reshape(math.prod(sizes), -1), 1) if min(reduced) >= 0 else []
+    rows = (
+        np.sort(layout.order.transpose(*kept, *reduced).reshape(math.prod(sizes), -1), 1) if min(reduced) >= 0 else []
+    )
     numbers = np.arange(channels * height * width).reshape(channels, -1)
     if len(rows) != channels or not np.array_equal(rows[np.argsort(rows[:, 0])], numbers):
         raise UnsupportedError(

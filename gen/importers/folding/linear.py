@@ -55,9 +55,7 @@ def dense_sums(signal: Signal, weights: NDArray[np.float32]) -> Sums:
     return _sums(signal, ordered, Layout.plain(signal.layout.batch, (outputs, 1, 1), (outputs,)))
 
 
-def conv_sums(
-    signal: Signal, weights: NDArray[np.float32], *, stride: int, padding: Padding, groups: int = 1
-) -> Sums:
+def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padding: Padding, groups: int = 1) -> Sums:
     """The sums of weights [out, in / groups, ky, kx] over a map with channels first.
 
     Raises

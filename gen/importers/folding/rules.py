@@ -258,13 +258,17 @@ def dorefa(bits: int) -> Rule:
 
 
 def ternary(threshold: np.float32) -> Rule:
-    """Larq's ternary activations: -1 below ``-threshold``, 1 above ``threshold``, 0 between and on them."""
+    """Larq's ternary activations: -1 up to ``-threshold``, 1 from ``threshold`` on, 0 between; constants: none."""
     level = Fraction(float(threshold))
     return Rule(
         apply=lambda x: np.sign(np.sign(x + threshold) + np.sign(x - threshold)),
         thresholds=2,
         values=lambda: np.array([[-1, 0, 1]], np.float32),
-        bounds=lambda: (Bound(level=-level), Bound(level=level, strict=True)),
+        bounds=lambda: (
+            (Bound(level=-level, strict=True), Bound(level=level))
+            if level
+            else (Bound(level=level), Bound(level=level, strict=True))
+        ),
     )
 
 

@@ -69,7 +69,9 @@ def quantize(sums: Sums, step: Step) -> Activations:
     weights = np.where(firing.falls.reshape(-1, *[1] * (sums.weights.ndim - 1)), -sums.weights, sums.weights)
     layer = weighted_layer(sums, weights)
     thresholds = firing.thresholds.astype(np.int32)
-    threshold = Threshold(name=f"{layer.name}_{'sign' if thresholds.shape[1] == 1 else 'levels'}", thresholds=thresholds)
+    threshold = Threshold(
+        name=f"{layer.name}_{'sign' if thresholds.shape[1] == 1 else 'levels'}", thresholds=thresholds
+    )
     layers: list[Layer] = [*sums.layers, layer, threshold]
     for pool in sums.pools:
         layers.append(MaxPool(name=f"pool{_count(layers, MaxPool) + 1}", size=pool.size, stride=pool.stride))
@@ -88,9 +90,7 @@ def weighted_layer(sums: Sums, weights: NDArray[np.int8]) -> Conv2D | Dense:
     """The layer that makes the sums, under the next free name."""
     if weights.ndim == 4:
         name = f"conv{_count(sums.layers, Conv2D) + 1}"
-        return Conv2D(
-            name=name, weights=weights, stride=sums.stride, padding=sums.padding, groups=sums.groups
-        )
+        return Conv2D(name=name, weights=weights, stride=sums.stride, padding=sums.padding, groups=sums.groups)
     return Dense(name=f"fc{_count(sums.layers, Dense) + 1}", weights=weights)
 
 

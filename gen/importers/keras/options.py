@@ -128,7 +128,10 @@ def _ternary(settings: dict[str, object], what: str) -> Rule:
             f"{what}=ste_tern computes its threshold for each image; leave ternary_weight_networks out"
         )
     value, clip = settings.get("threshold_value", 0.05), settings.get("clip_value", 1.0)
-    threshold, most = number(value, "threshold_value"), np.float32(np.inf if clip is None else number(clip, "clip_value"))
+    threshold, most = (
+        number(value, "threshold_value"),
+        np.float32(np.inf if clip is None else number(clip, "clip_value")),
+    )
     if not 0 <= threshold < most:
         raise UnsupportedError(f"threshold_value={shown(value)} of {what} is not from 0 to below its clip_value")
     return rules.ternary(threshold)
