@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from onnx_chains import Chain, affine, bits, compared, norm
+from onnx_chains import Chain, bits, compared, norm
 
 from xnorweave import commands
 from xnorweave.commands import ImportOptions

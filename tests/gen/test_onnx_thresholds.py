@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from onnx_chains import bits, compared
 
-from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.network import Dense, Threshold
 

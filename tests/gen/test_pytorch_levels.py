@@ -93,7 +93,11 @@ def test_groups_strides_and_levels(check):
 @pytest.mark.parametrize("stride", [5, 7])
 def test_large_strides(check, stride):
     modules = [nn.Conv2d(2, 4, (3, 2), stride=stride), nn.BatchNorm2d(4), TorchSign()]
-    layers = [{"kind": "conv", "name": "0", "stride": stride}, {"kind": "batch_norm", "name": "1"}, {"kind": "sign", "zero": 0}]
+    layers = [
+        {"kind": "conv", "name": "0", "stride": stride},
+        {"kind": "batch_norm", "name": "1"},
+        {"kind": "sign", "zero": 0},
+    ]
     assert check(modules, layers, (2, 17, 16)).layers[0].stride == stride
 
 
@@ -147,5 +151,7 @@ def test_an_average_of_9_positions_in_front_of_the_classes_is_refused(tmp_path, 
     save_file({"c": np.ones((2, 1, 2, 2), np.float32), "d": np.ones((3, 2), np.float32)}, tmp_path / "net.safetensors")
     layers = [*PIXELS, {"kind": "conv", "weight": "c"}, {"kind": "sign", "zero": 1}, {"kind": "global_average"},
               {"kind": "flatten"}, {"kind": "dense", "weight": "d"}]  # fmt: skip
-    with pytest.raises(UnsupportedError, match=r"averages over 9 positions are rounded to float32; .* or add up instead"):
+    with pytest.raises(
+        UnsupportedError, match=r"averages over 9 positions are rounded to float32; .* or add up instead"
+    ):
         load_any(describe(layers))

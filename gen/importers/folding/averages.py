@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.layout import Layout
-from xnorweave.importers.folding.linear import equal_steps
+from xnorweave.importers.folding.integers import equal_steps
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, lowest_bit
 from xnorweave.importers.folding.signals import Activations, Signal, Step, Sums, Totals, fractions_of, kind_of
 from xnorweave.network import GlobalSum
@@ -62,11 +62,11 @@ def _without(layout: Layout, axes: Sequence[int], *, keep: bool) -> Layout:
     kept = [axis for axis in range(rank - 1) if axis not in reduced]
     # One row for each channel, which holds all its positions and no other's.
     sizes = [layout.order.shape[axis] for axis in kept]
-    rows = (
-        np.sort(layout.order.transpose(*kept, *reduced).reshape(math.prod(sizes), -1), 1) if min(reduced) >= 0 else []
-    )
+    rows = np.empty((0, 1), np.int64)
+    if reduced and reduced[0] >= 0:
+        rows = np.sort(layout.order.transpose(*kept, *reduced).reshape(math.prod(sizes), -1), 1)
     numbers = np.arange(channels * height * width).reshape(channels, -1)
-    if len(rows) != channels or not np.array_equal(rows[np.argsort(rows[:, 0])], numbers):
+    if not np.array_equal(rows[np.argsort(rows[:, 0])], numbers):
         raise UnsupportedError(
             f"averages the axes {list(axes)} of {list(layout.shape)}; nearest: all rows and columns of the map, and "
             "nothing else"
@@ -82,8 +82,8 @@ def _totals(signal: Activations, layout: Layout, positions: int, *, divided: boo
     rows, which = np.unique(signal.values, axis=0, return_inverse=True)
     values, errors = zip(*(_total(row, positions, divided=divided) for row in rows), strict=True)
     cause = (
-        f"averages over {positions} positions are rounded to float32; average over 4, 16, 64 or another power of two, or "
-        "add up instead and divide behind the layer"
+        f"averages over {positions} positions are rounded to float32; average over 4, 16, 64 or another power of two, "
+        "or add up instead and divide behind the layer"
     )
     return Totals(
         layout=layout,
@@ -124,8 +124,8 @@ def _sums(signal: Sums, layout: Layout, positions: int, *, divided: bool) -> Sum
     plain = signal.weights.shape[2:] == (1, 1) and signal.stride == 1 and signal.groups == 1
     if not plain or signal.steps or signal.pools or not signal.layers:
         raise UnsupportedError(
-            "averages sums; only those of a 1x1 convolution behind a quantizer, as they are: put the quantizer before the "
-            "average, or the batch norm, scale or bias behind it"
+            "averages sums; only those of a 1x1 convolution behind a quantizer, as they are: put the quantizer before "
+            "the average, or the batch norm, scale or bias behind it"
         )
     reach = positions * max(abs(int(signal.low.min())), int(signal.high.max()))
     if reach >= EXACT_FLOAT32:

@@ -7,29 +7,30 @@ channels that are the same for every image, and the weights of these make up for
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xnorweave.importers.folding.signals import Sums
+from xnorweave.errors import UnsupportedError
+from xnorweave.importers.folding.integers import Integers
+from xnorweave.importers.folding.signals import Pixels, Signal, Sums
 from xnorweave.network import Conv2D, Dense, GlobalSum, InputSpec, Layer, Threshold
 
-__all__ = ["border_weights", "with_constant_channels", "with_equal_offsets"]
+__all__ = ["Border", "border", "with_equal_offsets"]
 
 MAX_SUM = (1 << 31) - 2
 
 
-def with_constant_channels(
-    layers: tuple[Layer, ...], source: InputSpec, count: int, value: int
-) -> tuple[Layer, ...] | None:
-    """Layers that end with activations, or totals of them, with so many more channels of a constant value behind.
+def _with_constant_channels(signal: Signal, count: int, value: int) -> tuple[Layer, ...] | None:
+    """The layers before a signal that comes of activations, with so many more channels, of a constant value.
 
-    None where the last layer with weights is none, or has groups.
+    None where no layer with weights is there, or it has groups.
     """
+    layers, source = signal.layers, signal.source
     at = max((n for n, layer in enumerate(layers) if isinstance(layer, (Conv2D, Dense))), default=None)
-    if at is None:
+    if at is None or source is None:
         return None
     weighted, threshold = layers[at], layers[at + 1]
     assert isinstance(weighted, (Conv2D, Dense))
@@ -64,25 +65,57 @@ def _reach(layers: Sequence[Layer], source: InputSpec) -> int:
     return largest
 
 
-def border_weights(signs: NDArray[np.int8], offset: Fraction, levels: int) -> NDArray[np.int8] | None:
-    """Weights [out, n, ky, kx] of constant channels that make up for an offset where a convolution pads with zeros.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Border:
+    """Constant channels that make up for an offset where a convolution pads with zeros.
 
     Parameters
     ----------
-    signs : int8 array [out, in, ky, kx]
-        Of the layer's own weights.
-    offset : Fraction
-        Of the values, in units of our integers; the channels have its magnitude.
-    levels : int
-        Of the activations; None comes out where they do not have that value.
+    weights : int8 array [out, n, ky, kx]
+        Of these channels.
+    layers : tuple of Layer
+        Those before the convolution, with these channels.
+    notes : tuple of str
+        For the history.
     """
-    if offset.denominator != 1 or abs(offset) > levels or (int(offset) - levels) % 2:
-        return None
+
+    weights: NDArray[np.int8]
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...]
+
+
+def border(signal: Signal, signs: NDArray[np.int8], values: Integers, groups: int) -> Border:
+    """What a convolution of weights ``signs`` [out, in, ky, kx] needs whose input's values have an offset.
+
+    Raises
+    ------
+    UnsupportedError
+        Where no constant channels make up for it.
+    """
+    if isinstance(signal, Pixels):
+        raise UnsupportedError(
+            "pads with zeros, which are no value of a pixel here; quantize the input, or shift it by a simple fraction"
+        )
+    levels, offset = max(values.integers), values.offset / values.scale
     totals = signs.sum(1, dtype=np.int64) * (1 if offset > 0 else -1)
-    count = int(np.abs(totals).max())
-    # Of an odd number of channels the sums are odd, of an even number even, for all filters and taps alike.
+    count, layers = int(np.abs(totals).max()), None
+    # Where 0 is one of the activations, our integer for it is the negative of the offset.
+    if groups == 1 and offset.denominator == 1 and abs(offset) <= levels and not (int(offset) - levels) % 2:
+        layers = _with_constant_channels(signal, count, abs(int(offset)))
+    if layers is None:
+        raise UnsupportedError(
+            "pads with zeros, but its input's values are not symmetric about 0: the border would need thresholds of "
+            "its own, or constant channels between two layers without groups; give the quantizer such values (-1 and "
+            "1; -1, 0 and 1), or the layer no padding"
+        )
+    # All sums of the layer's weights are odd, or all are even; so are those of as many as the largest.
     positive = (count + totals) // 2
-    return np.where(np.arange(count)[None, :, None, None] < positive[:, None], np.int8(1), np.int8(-1))
+    weights = np.where(np.arange(count)[None, :, None, None] < positive[:, None], np.int8(1), np.int8(-1))
+    note = (
+        f"{count} constant channels for the zeros around activations that are not symmetric about 0; with -1 and 1 (or "
+        "-1, 0 and 1) there would be none"
+    )
+    return Border(weights=weights, layers=layers, notes=(note,) if count else ())
 
 
 def with_equal_offsets(sums: Sums) -> Sums:
@@ -103,15 +136,15 @@ def with_equal_offsets(sums: Sums) -> Sums:
         return sums
     plus = np.array([int(d / (2 * value * positions)) for d in apart])
     channels = -(-int(plus.max()) // features)
-    layers = with_constant_channels(sums.layers, sums.source, channels, value)
+    layers = _with_constant_channels(sums, channels, value)
     if layers is None or channels > shape[0]:
         return sums
     more = np.where(np.arange(channels * features) < plus[:, None], np.int8(1), np.int8(-1))
     moved = value * positions * more.sum(1, dtype=np.int64)
     offset = tuple(o - scale * int(m) for o, m in zip(sums.first_offset, moved, strict=True))
     note = (
-        f"{channels} constant channels before the last layer, since its input's values are not symmetric about 0, which "
-        "gives each class an offset of its own"
+        f"{channels} constant channels before the last layer, since its input's values are not symmetric about 0, "
+        "which gives each class an offset of its own"
     )
     return _with_offset(
         replace(

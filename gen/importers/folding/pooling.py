@@ -105,8 +105,8 @@ def _check_one_rule(sums: Sums) -> None:
             other = next(n for n, v in enumerate(values) if v != values[0])
             raise UnsupportedError(
                 f"scores of classes 0 and {other} have {what}s {float(values[0]):g} and {float(values[other]):g}, so "
-                "the largest score is not the largest sum; train the last layer without bias, with one scale and no batch "
-                "norm behind it"
+                "the largest score is not the largest sum; train the last layer without bias, with one scale and no "
+                "batch norm behind it"
             )
     if not sums.scale[0]:
         raise UnsupportedError("scores have the scale 0, so all classes are equal; check the constants")

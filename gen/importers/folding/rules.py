@@ -68,8 +68,8 @@ class Rule:
     values : callable, optional
         Of a quantizer: ``values(*constants)`` are these values in float32, [channels, thresholds + 1].
     bounds : callable, optional
-        Of a quantizer: ``bounds(*constants)`` are the thresholds of one channel in fractions, whose constants are tuples
-        of fractions.
+        Of a quantizer: ``bounds(*constants)`` are the thresholds of one channel in fractions, whose constants are
+        tuples of fractions.
     """
 
     apply: Apply
@@ -273,7 +273,7 @@ def ternary(threshold: np.float32) -> Rule:
 
 
 def levels(scale: float, bias: float, thresholds: int) -> Rule:
-    """FINN's MultiThreshold: how many thresholds ``x`` reaches, times ``scale``, plus ``bias``; constant: thresholds."""
+    """FINN's MultiThreshold: how many thresholds ``x`` reaches, times ``scale``, plus ``bias``; constants: these."""
 
     def valued(count: NDArray) -> NDArray:
         return (scale * count + bias).astype(np.float32)

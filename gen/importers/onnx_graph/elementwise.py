@@ -21,8 +21,8 @@ def _binary(call: Call) -> Value:
     rule, left, right = _BINARY[call.node.op], *call.values
     if isinstance(left, Signal) and isinstance(right, Signal):
         raise UnsupportedError(
-            "joins two branches of the graph, as a residual connection does; only chains are supported, in which each node "
-            "takes the one before it and constants: train without the branch"
+            "joins two branches of the graph, as a residual connection does; only chains are supported, in which each "
+            "node takes the one before it and constants: train without the branch"
         )
     if isinstance(left, Signal):
         if rule is rules.DIVIDE and not call.floats(1, "divisor").all():
