@@ -301,6 +301,14 @@ def test_the_average_of_scores_of_a_1x1_convolution(check, rng, side):
     assert check(chain.add("Add", 0.25).add("Mul", -0.125)).layers[-1].kind == "arg_max"
 
 
+def test_the_average_of_a_1x1_convolution_can_be_quantized(check, rng):
+    chain = activations(rng, 3, 3).weights("Conv", rng.normal(size=(8, 6, 1, 1))).add("GlobalAveragePool")
+    chain.add("BatchNormalization", *norm(rng, 8)).add("Quant", 1.0, 0.0, 2.0).add("Flatten")
+    network = check(chain.weights("MatMul", rng.normal(size=(8, 4))))
+    kinds = [layer.kind for layer in network.layers]
+    assert kinds == ["conv2d", "threshold", "global_sum", "dense", "threshold", "dense", "arg_max"]
+
+
 # --- all of it against onnxruntime, and in hardware
 
 
@@ -320,6 +328,19 @@ def test_onnxruntime_gives_the_same_sums(tmp_path, rng):
     assert report["check"]["compared"] == ["class", "sums"]
     assert report["check"]["mismatches"] == 0
     assert levels_of(load_any(tmp_path / "net.npz")) == [2, 2, 2]
+
+
+def test_onnxruntime_gives_the_same_sums_of_activations_with_an_offset(tmp_path, rng):
+    """0 and 1 by plain operations, around a padded border and in front of the classes."""
+    pytest.importorskip("onnxruntime")
+    chain = Chain(1, 3, 7, 6).add("Sub", 0.5).add("Sign").add("Conv", rng.choice([-1.0, 1.0], (8, 3, 3, 3))).add("Sign")
+    chain.add("Add", 1.0).add("Div", 2.0).add("Conv", rng.choice([-1.0, 1.0], (9, 8, 3, 3)), pads=[1, 1, 1, 1])
+    chain.add("Add", 0.5).add("Sign").add("Add", 1.0).add("Flatten").add("Gemm", rng.choice([-1.0, 1.0], (180, 5)))
+    path = chain.save(tmp_path / "net.onnx")
+    report = commands.import_(str(path), tmp_path / "net.npz", ImportOptions(images=200, seed=1))
+    assert report["check"]["compared"] == ["class", "sums"]
+    history = load_any(tmp_path / "net.npz").history
+    assert sum("constant channels" in line for line in history) == 2
 
 
 def test_onnxruntime_gives_the_same_levels(tmp_path, rng):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
-from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.integers import equal_steps
+from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, lowest_bit
 from xnorweave.importers.folding.signals import Activations, Signal, Step, Sums, Totals, fractions_of, kind_of
 from xnorweave.network import GlobalSum
@@ -19,6 +19,7 @@ from xnorweave.network import GlobalSum
 __all__ = ["averaged"]
 
 MAX_TOTALS = 1 << 16
+MAX_VALUES = 1 << 24
 
 
 def averaged(signal: Signal, axes: Sequence[int], *, keep: bool, divided: bool = True) -> Signal:
@@ -77,7 +78,7 @@ def _without(layout: Layout, axes: Sequence[int], *, keep: bool) -> Layout:
 
 def _totals(signal: Activations, layout: Layout, positions: int, *, divided: bool) -> Totals:
     most = (signal.values.shape[1] - 1) * positions
-    if most >= MAX_TOTALS:
+    if most >= MAX_TOTALS or most * len(signal.values) >= MAX_VALUES:
         raise UnsupportedError(f"averages {positions} positions, which have {most + 1} sums; pool the map before")
     rows, which = np.unique(signal.values, axis=0, return_inverse=True)
     values, errors = zip(*(_total(row, positions, divided=divided) for row in rows), strict=True)

@@ -8,7 +8,7 @@ from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.offsets import with_equal_offsets
 from xnorweave.importers.folding.signals import Activations, Classes, Signal, Sums, Totals, kind_of
-from xnorweave.importers.folding.thresholds import weighted_layer
+from xnorweave.importers.folding.thresholds import MAX_VALUES, weighted_layer
 from xnorweave.network import ArgMax, Layer, MaxPool
 
 __all__ = ["classified", "finished", "pooled"]
@@ -74,8 +74,13 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
             "chooses a class from float32 sums that depend on the order of additions, so equal sums may come out "
             f"unequal{f', since {signal.error.reason(0)}' if signal.error.input_error else remedy}"
         )
-    falls = signal.scale[0] < 0
-    sums = np.arange(int(signal.low.min()), int(signal.high.max()) + 1)[None]
+    falls, (least, most) = signal.scale[0] < 0, (int(signal.low.min()), int(signal.high.max()))
+    if (most - least) * len(signal.weights) > MAX_VALUES:
+        raise UnsupportedError(
+            f"chooses one of {len(signal.weights)} classes from sums of {most - least} values, too many to check them "
+            "all; pool the map before"
+        )
+    sums = np.arange(least, most + 1)[None]
     first = signal.evaluate(sums, slice(0, 1))[0]
     rises = np.diff(first)
     if not ((rises < -apart) if falls else (rises > apart)).all():

@@ -12,7 +12,7 @@ from xnorweave.importers.folding.rules import Bound
 from xnorweave.importers.folding.signals import Activations, Step, Sums, fractions_of
 from xnorweave.network import MAX_LEVELS, Conv2D, Dense, Layer, MaxPool, Threshold
 
-__all__ = ["quantize", "weighted_layer"]
+__all__ = ["MAX_VALUES", "quantize", "weighted_layer"]
 
 MAX_VALUES = 1 << 30
 MAX_THRESHOLDS = 255
