@@ -22,6 +22,16 @@ REFUSED = {
     "a scale that float32 loses": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("MultiThreshold", np.zeros((1, 3)), out_bias=1e9),
         r"MultiThreshold 'n5': gives one value for different levels; check its scale"),
+    "an out_bias for each channel": (
+        lambda: (
+            bits("n", 4).weights("MatMul", np.ones((4, 2))).add("MultiThreshold", np.zeros((2, 1)), out_bias=[0.0, 1.0])
+        ),
+        r"MultiThreshold 'n5': attribute out_bias=.* is no float",
+    ),
+    "a concatenation": (
+        lambda: (c := bits("n", 4)).add("Concat", c.last, axis=1),
+        r"Concat 'n3': joins two branches of the graph, as a residual connection does; only chains",
+    ),
     "a scale for each channel": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", np.array([1.0, 0.5]), 0.0, 2.0)
         .weights("MatMul", np.ones((2, 2))), r"MatMul 'n7': its input's channels have different scales or offsets"),

@@ -9,7 +9,7 @@ from xnorweave.importers.folding.rules import Rule
 from xnorweave.importers.folding.signals import Signal, Step
 from xnorweave.importers.folding.steps import along, applied, apply_step, normalized
 from xnorweave.importers.onnx_graph.constants import bounded, finite
-from xnorweave.importers.onnx_graph.registry import Call, Value, handles
+from xnorweave.importers.onnx_graph.registry import BRANCHES, Call, Value, handles
 
 __all__: list[str] = []
 
@@ -20,10 +20,7 @@ _BINARY = {"Add": rules.ADD, "Sub": rules.SUBTRACT, "Mul": rules.MULTIPLY, "Div"
 def _binary(call: Call) -> Value:
     rule, left, right = _BINARY[call.node.op], *call.values
     if isinstance(left, Signal) and isinstance(right, Signal):
-        raise UnsupportedError(
-            "joins two branches of the graph, as a residual connection does; only chains are supported, in which each "
-            "node takes the one before it and constants: train without the branch"
-        )
+        raise UnsupportedError(BRANCHES)
     if isinstance(left, Signal):
         if rule is rules.DIVIDE and not call.floats(1, "divisor").all():
             raise NetworkError("divides by 0; check its constants")
