@@ -190,7 +190,7 @@ def test_offsets_of_classes_that_are_no_whole_steps_are_refused(tmp_path, rng):
     weights[0, 1] = -1
     chain.add("Add", 0.25).weights("MatMul", weights)
     with pytest.raises(
-        UnsupportedError, match=r"scores of classes 0 and 1 have offsets .* and no batch norm behind it"
+        UnsupportedError, match=r"scores of classes 0 and 1 have offsets .* values that are symmetric about 0"
     ):
         load_any(chain.save(tmp_path / "net.onnx"))
 

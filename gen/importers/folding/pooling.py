@@ -108,10 +108,12 @@ def _check_one_rule(sums: Sums) -> None:
     for what, values in (("scale", sums.scale), ("offset", sums.offset)):
         if len(set(values)) != 1:
             other = next(n for n, v in enumerate(values) if v != values[0])
+            remedy = "train the last layer without bias, with one scale and no batch norm behind it"
+            if what == "offset" and len(set(sums.first_offset)) != 1:
+                remedy = "give the quantizer before the last layer values that are symmetric about 0, such as -1 and 1"
             raise UnsupportedError(
                 f"scores of classes 0 and {other} have {what}s {float(values[0]):g} and {float(values[other]):g}, so "
-                "the largest score is not the largest sum; train the last layer without bias, with one scale and no "
-                "batch norm behind it"
+                f"the largest score is not the largest sum; {remedy}"
             )
     if not sums.scale[0]:
         raise UnsupportedError("scores have the scale 0, so all classes are equal; check the constants")
