@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from onnx_chains import affine
+from affine_values import affine
 
 from xnorweave.importers import load_any
 from xnorweave.network import Network

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx_chains import affine
+from affine_values import affine
 from safetensors.numpy import save_file
 
 from xnorweave.errors import UnsupportedError

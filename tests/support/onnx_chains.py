@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from affine_values import affine
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
@@ -125,15 +126,6 @@ def compared(
         assert np.array_equal(got.outputs, want.argmax(1))
         affine(got.scores, want)
     return network
-
-
-def affine(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Values of ours are those of a framework but for one rising scale and one offset, and differ among themselves."""
-    low, high = int(ours.argmin()), int(ours.argmax())
-    scale = (float(theirs.flat[high]) - float(theirs.flat[low])) / (int(ours.flat[high]) - int(ours.flat[low]))
-    assert scale > 0
-    expected = float(theirs.flat[low]) + scale * (ours.astype(np.float64) - int(ours.flat[low]))
-    assert np.abs(theirs - expected).max() < min(1e-5 * np.abs(theirs).max(), scale / 8)
 
 
 def bits(*shape: int | str, **options: Any) -> Chain:
