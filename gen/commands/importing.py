@@ -12,7 +12,7 @@ from xnorweave.commands.options import ImportOptions
 from xnorweave.commands.source import Report, find_network, head
 from xnorweave.errors import MismatchError, UnsupportedError, located
 from xnorweave.images import load_images
-from xnorweave.importers.folding.signals import Bits, Classes
+from xnorweave.importers.folding.signals import Activations, Classes
 from xnorweave.importers.onnx_graph import OnnxImport, read_onnx
 from xnorweave.importers.onnx_graph.frameworks import INSTALL, evaluator, package_for
 from xnorweave.network_file import save_network
@@ -115,9 +115,12 @@ def _answers(
 ) -> Iterator[tuple[str, NDArray, NDArray]]:
     """What is compared of one image: its name, the framework's values and ours."""
     match imported.answer:
-        case Bits(values=pairs):
-            low, high = (np.repeat(pairs[:, side], outputs[0].size) for side in (0, 1))
-            yield "bits", np.abs(answer - high) < np.abs(answer - low), outputs.ravel() > 0
+        case Activations(values=values):
+            levels = values.shape[1] - 1
+            distances = np.abs(answer[:, None] - np.repeat(values, outputs[0].size, axis=0))
+            # Counts of thresholds reached; of one threshold they are bits.
+            what = "bits" if levels == 1 else "levels"
+            yield what, distances.argmin(1), (outputs.ravel().astype(np.int64) + levels) // 2
         case Classes(scores=None):
             yield "class", answer.astype(np.int64), np.array([outputs])
         case Classes(scores=(scale, offset)):

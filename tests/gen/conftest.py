@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from affine_values import affine
 
 from xnorweave.importers import load_any
 from xnorweave.network import Network
@@ -22,7 +23,8 @@ SIGN = {
 }
 BINARY = {"input_quantizer": SIGN, "kernel_quantizer": SIGN}
 NUMBERED = {"QuantConv2D": "quant_conv2d", "QuantDense": "quant_dense", "BatchNormalization": "batch_normalization",
-            "Conv2D": "conv2d", "Dense": "dense"}  # fmt: skip
+            "Conv2D": "conv2d", "Dense": "dense", "QuantDepthwiseConv2D": "quant_depthwise_conv2d",
+            "DepthwiseConv2D": "depthwise_conv2d", "QuantSeparableConv2D": "quant_separable_conv2d"}  # fmt: skip
 
 
 class KerasChain:
@@ -48,6 +50,24 @@ class KerasChain:
                    **({**BINARY, "pad_values": 0.0} if kind[0] == "Q" else {}), "filters": kernel.shape[3],
                    "kernel_size": [*kernel.shape[:2]], **options}  # fmt: skip
         return self.add(kind, arrays, **options)
+
+    def depthwise(self, kernel: np.ndarray, bias: Any = None, kind: str = "QuantDepthwiseConv2D", **options: Any):
+        """Kernel [ky, kx, in, multiplier]."""
+        arrays = {"depthwise_kernel": kernel} | ({} if bias is None else {"bias": bias})
+        quantizers = {"input_quantizer": SIGN, "depthwise_quantizer": SIGN, "pad_values": 0.0} if kind[0] == "Q" else {}
+        options = {"use_bias": bias is not None, "strides": [1, 1], "padding": "valid", "data_format": "channels_last",
+                   "dilation_rate": [1, 1], "activation": "linear", "depth_multiplier": kernel.shape[3], **quantizers,
+                   "kernel_size": [*kernel.shape[:2]], **options}  # fmt: skip
+        return self.add(kind, arrays, **options)
+
+    def separable(self, depthwise: np.ndarray, pointwise: np.ndarray, **options: Any) -> "KerasChain":
+        """Kernels [ky, kx, in, multiplier] and [1, 1, in * multiplier, out]."""
+        arrays = {"depthwise_kernel": depthwise, "pointwise_kernel": pointwise}
+        options = {"use_bias": False, "strides": [1, 1], "padding": "valid", "data_format": "channels_last",
+                   "dilation_rate": [1, 1], "groups": 1, "activation": "linear", "depth_multiplier": depthwise.shape[3],
+                   "input_quantizer": SIGN, "depthwise_quantizer": SIGN, "pointwise_quantizer": SIGN, "pad_values": 0.0,
+                   "filters": pointwise.shape[3], "kernel_size": [*depthwise.shape[:2]], **options}  # fmt: skip
+        return self.add("QuantSeparableConv2D", arrays, **options)
 
     def dense(self, kernel: np.ndarray, bias: Any = None, kind: str = "QuantDense", **options: Any) -> "KerasChain":
         """Kernel [in, out]."""
@@ -127,9 +147,31 @@ class KerasChain:
                 if name is None:
                     x = compute(layer["class_name"], options, arrays, x)
                 elif options.get(name) not in (None, "linear", "softmax"):
-                    x = np.where(x >= 0, np.float32(1), np.float32(-1))
+                    x = quantized(options[name], x)
             assert x.dtype == np.float32
         return x
+
+
+def quantized(quantizer: Any, x: np.ndarray) -> np.ndarray:
+    """As Larq's quantizers compute."""
+    name, settings = (quantizer, {}) if isinstance(quantizer, str) else (quantizer["class_name"], quantizer["config"])
+    match name:
+        case "SteTern" | "ste_tern":
+            level = np.float32(settings.get("threshold_value", 0.05))
+            return np.sign(np.sign(x + level) + np.sign(x - level))
+        case "DoReFa" | "DoReFaQuantizer" | "dorefa_quantizer":
+            steps = np.float32(2 ** settings.get("k_bit", 2) - 1)
+            return np.round(np.clip(x, np.float32(0), np.float32(1)) * steps) / steps
+        case "ste_heaviside":
+            return np.where(x > 0, np.float32(1), np.float32(0))
+        case _:
+            return np.where(x >= 0, np.float32(1), np.float32(-1))
+
+
+def signs_of(arrays: dict[str, np.ndarray], options: dict[str, Any], part: str) -> np.ndarray:
+    """A kernel, binarized where it has a quantizer."""
+    name = "kernel" if part == "kernel" else f"{part}_kernel"
+    return quantized("ste_sign", arrays[name]) if options.get(f"{part}_quantizer") else arrays[name]
 
 
 def compute(kind: str, options: dict[str, Any], arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -140,7 +182,22 @@ def compute(kind: str, options: dict[str, Any], arrays: dict[str, np.ndarray], x
         case "Rescaling":
             return x * np.float32(options["scale"]) + np.float32(options["offset"])
         case "QuantConv2D" | "Conv2D":
-            return convolved(x, kernel, options["strides"][0], options["padding"]) + arrays.get("bias", np.float32(0))
+            parts, kernels = np.split(x, options["groups"], 3), np.split(kernel, options["groups"], 3)
+            maps = [
+                convolved(p, k, options["strides"][0], options["padding"]) for p, k in zip(parts, kernels, strict=True)
+            ]
+            return np.concatenate(maps, 3) + arrays.get("bias", np.float32(0))
+        case "QuantDepthwiseConv2D" | "DepthwiseConv2D" | "QuantSeparableConv2D":
+            kernel = signs_of(arrays, options, "depthwise")
+            maps = [convolved(x[..., c : c + 1], kernel[:, :, c : c + 1], options["strides"][0], options["padding"])
+                    for c in range(x.shape[3])]  # fmt: skip
+            x = np.concatenate(maps, 3)
+            x = x @ signs_of(arrays, options, "pointwise")[0, 0] if kind == "QuantSeparableConv2D" else x
+            return x + arrays.get("bias", np.float32(0))
+        case "GlobalAveragePooling2D":
+            return x.mean((1, 2), np.float32, keepdims=bool(options.get("keepdims")))
+        case "SteTern" | "DoReFa":
+            return quantized({"class_name": kind, "config": options}, x)
         case "QuantDense" | "Dense":
             return x @ kernel + arrays.get("bias", np.float32(0))
         case "BatchNormalization":
@@ -205,9 +262,10 @@ def _keras_check(tmp_path: Path, rng: np.random.Generator) -> Callable[..., Netw
             want = want.transpose(0, 3, 1, 2)
         for result in got:
             if result.scores is None:
-                assert np.array_equal(result.outputs.reshape(want.shape) > 0, want > 0)
+                affine(result.outputs.reshape(want.shape), want)
             else:
                 assert np.count_nonzero(result.outputs != want.argmax(1)) == 0
+                affine(result.scores, want)
         assert want.min() != want.max()
         return network
 

@@ -219,12 +219,10 @@ def test_the_command_line_imports_a_model(keras_chain, tmp_path, rng):
 
 
 def test_the_command_line_ends_with_one_error_line(keras_chain, tmp_path, capfd):
-    chain = keras_chain(9).dense(np.ones((9, 4)), kernel_quantizer="ste_tern")
+    chain = keras_chain(9).dense(np.ones((9, 4)), kernel_quantizer="lsq")
     path = chain.save(tmp_path / "net.h5")
     assert cli.main(["import", str(path), "-o", str(tmp_path / "out.npz")]) == 1
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith(
-        f"error: {path}: layer QuantDense 'quantdense_1': kernel_quantizer=ste_tern is not supported"
-    )
+    assert lines[0].startswith(f"error: {path}: layer QuantDense 'quantdense_1': kernel_quantizer=lsq is not supported")
     assert not (tmp_path / "out.npz").exists()

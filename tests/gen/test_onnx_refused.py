@@ -10,9 +10,37 @@ REFUSED = {
     "ternary weights": (
         lambda: bits("n", 4).add("MatMul", np.array([[1.0], [0.0], [-1.0], [1.0]])),
         r"MatMul 'n3': weights of output 0 have the magnitudes 0, 1, not one above 0; binarize"),
-    "two-bit activations": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0),
-        r"Quant 'n5': gives 0 where channel 0 sums to 0, besides -1 and 1; use BipolarQuant"),
+    "five-bit activations": (
+        lambda: bits("n", 60).weights("MatMul", np.ones((60, 2))).add("Quant", 1.0, 0.0, 5.0),
+        r"Quant 'n5': gives 31 values; sums can be quantized to at most 16, 4 bits"),
+    "nine-bit activations": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 9.0),
+        r"Quant 'n5': gives 511 values; sums can be quantized to at most 16, 4 bits"),
+    "a bit of one value": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 1.0, signed=0, narrow=1),
+        r"Quant 'n5': of one narrow unsigned bit has one value; give it 2 bits, or narrow=0"),
+    "a scale that float32 loses": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("MultiThreshold", np.zeros((1, 3)), out_bias=1e9),
+        r"MultiThreshold 'n5': gives one value for different levels; check its scale"),
+    "an out_bias for each channel": (
+        lambda: (
+            bits("n", 4).weights("MatMul", np.ones((4, 2))).add("MultiThreshold", np.zeros((2, 1)), out_bias=[0.0, 1.0])
+        ),
+        r"MultiThreshold 'n5': attribute out_bias=.* is no float",
+    ),
+    "a concatenation": (
+        lambda: (c := bits("n", 4)).add("Concat", c.last, axis=1),
+        r"Concat 'n3': joins two branches of the graph, as a residual connection does; only chains",
+    ),
+    "a scale for each channel": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", np.array([1.0, 0.5]), 0.0, 2.0)
+        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n7': its input's channels have different scales or offsets"),
+    "an offset for each channel": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Add", np.array([0.0, 1.0]))
+        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': its input's channels have different scales or offsets"),
+    "values of no one step": (
+        lambda: bits("n", 8).weights("MatMul", np.ones((8, 2))).add("Quant", 1.0, 0.0, 3.0).add("Quant", 4.0, 0.0, 3.0)
+        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': its input's values -4, -?0, -?0, -?0, 0, ... are not equally spaced"),
     "sums into a layer": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).weights("MatMul", np.ones((2, 2))),
         r"MatMul 'n6': takes sums; quantize them to -1 and \+1 before"),
@@ -29,22 +57,67 @@ REFUSED = {
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.array([1.0, 0.5])), r"scales 1 and 0.5"),
     "scores that float32 makes equal": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", 1e9), r"float32 gives different sums the same score"),
-    "padding of 0 and 1": (
-        lambda: Chain("n", 1, 4, 4).add("Sub", 0.5).add("BipolarQuant", 1.0).weights("Conv", np.ones((2, 1, 3, 3)))
-        .add("MultiThreshold", np.zeros((1, 1))).weights("Conv", np.ones((2, 2, 3, 3)), pads=[1, 1, 1, 1]),
-        r"pads with zeros, which are neither"),
-    "a branch": (
-        lambda: (c := bits("n", 4)).add("Add", c.last), r"joins two branches of the graph; only chains"),
+    "padding of 0 and 1 in groups": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("MultiThreshold", np.zeros((1, 1)))
+        .weights("Conv", np.ones((2, 1, 3, 3)), pads=[1, 1, 1, 1], group=2),
+        r"pads with zeros, but its input's values are not symmetric about 0: .* or the layer no padding"),
+    "padding of 0 and 1 behind groups": (
+        lambda: bits("n", 2, 4, 4).weights("Conv", np.ones((2, 1, 3, 3)), group=2).add("MultiThreshold", np.zeros((1, 1)))
+        .weights("Conv", np.ones((2, 2, 3, 3)), pads=[1, 1, 1, 1]),
+        r"pads with zeros, but its input's values are not symmetric about 0: .* or the layer no padding"),
+    "padding of 0.25 and 1": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3)))
+        .add("MultiThreshold", np.zeros((1, 1)), out_scale=0.75, out_bias=0.25)
+        .weights("Conv", np.ones((2, 2, 3, 3)), pads=[1, 1, 1, 1]), r"pads with zeros, but its input's values are not"),
+    "a residual connection": (
+        lambda: (c := bits("n", 4)).add("Add", c.last),
+        r"Add 'n3': joins two branches of the graph, as a residual connection does; only chains are supported, .* train without"),
+    "an average of 9 in front of the classes": (
+        lambda: bits("n", 1, 5, 5).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0).add("GlobalAveragePool")
+        .add("Flatten").weights("MatMul", np.ones((2, 2))),
+        r"chooses a class .* since averages over 9 positions are rounded to float32; average over 4, 16, 64 or another"),
+    "an average of pixels": (lambda: bits("n", 1, 4, 4).add("GlobalAveragePool"), r"averages pixels; only activations"),
+    "an average of sums of 3x3": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("GlobalAveragePool"),
+        r"averages sums; only those of a 1x1 convolution behind a quantizer"),
+    "an average of rows": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0).add("ReduceMean", axes=[2]),
+        r"averages the axes \[2\] of \[1, 2, 2, 2\]; nearest: all rows and columns"),
+    "an average of channels": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0).add("ReduceMean", axes=[1]),
+        r"averages the axes \[1\]"),
+    "an average of all": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0).add("ReduceMean"),
+        r"reduces all axes, the batch too; nearest: axes=\[2, 3\]"),
+    "an average of no axis": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0).add("ReduceMean", axes=[2, 9]),
+        r"axes=\[2, 9\] do not fit its input \[1, 2, 2, 2\]"),
+    "an average over windows": (
+        lambda: bits("n", 1, 6, 6).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0)
+        .add("AveragePool", kernel_shape=[2, 2], strides=[2, 2]), r"averages windows of \[2, 2\] of .* nearest: all rows"),
+    "a quantized average": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0).add("GlobalAveragePool")
+        .add("BipolarQuant", 1.0), r"quantizes averages of activations; put a layer with weights behind the average"),
+    "an average at the end": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0).add("GlobalAveragePool"),
+        r"gives averages of activations; put a layer that chooses the class behind them"),
     "an unknown operation": (
         lambda: bits("n", 4).add("Softplus"), r"Softplus 'n3': operation 'Softplus' is not supported; replace it by .*MatMul"),
     "groups": (
-        lambda: bits("n", 2, 4, 4).weights("Conv", np.ones((2, 1, 3, 3)), group=2), r"group=2 is not supported; nearest: 1"),
+        lambda: bits("n", 2, 4, 4).weights("Conv", np.ones((2, 1, 3, 3)), group=3), r"conv: groups=3 do not divide the 2 filters; give a divisor"),
+    "groups of other channels": (
+        lambda: bits("n", 3, 4, 4).weights("Conv", np.ones((2, 1, 3, 3)), group=2), r"weights take 2 groups of 1 channels, but"),
+    "no groups": (
+        lambda: bits("n", 2, 4, 4).weights("Conv", np.ones((2, 1, 3, 3)), group=0), r"groups=0 is not a whole number from 1"),
     "dilation": (
         lambda: bits("n", 1, 6, 6).weights("Conv", np.ones((2, 1, 3, 3)), dilations=[2, 2]), r"dilations=\[2, 2\] is not"),
     "SAME padding": (
         lambda: bits("n", 1, 6, 6).weights("Conv", np.ones((2, 1, 3, 3)), auto_pad="SAME_UPPER"), r"auto_pad=SAME_UPPER is not"),
-    "stride 3": (
-        lambda: bits("n", 1, 6, 6).weights("Conv", np.ones((2, 1, 3, 3)), strides=[3, 3]), r"strides=\[3, 3\] is not supported"),
+    "stride 8": (
+        lambda: bits("n", 1, 6, 6).weights("Conv", np.ones((2, 1, 3, 3)), strides=[8, 8]), r"strides=\[8, 8\] is not supported"),
+    "two strides": (
+        lambda: bits("n", 1, 6, 6).weights("Conv", np.ones((2, 1, 3, 3)), strides=[1, 2]),
+        r"strides=\[1, 2\] is not supported; nearest: the same from 1 to 7"),
     "a kernel of 9": (
         lambda: bits("n", 1, 9, 9).weights("Conv", np.ones((2, 1, 9, 9))), r"kernel 9x9 is not within"),
     "a pooling of 4": (
@@ -54,7 +127,7 @@ REFUSED = {
         lambda: bits("n", 1, 8, 8).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0)
         .add("MaxPool", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 1, 1]), r"pads=\[1, 1, 1, 1\] is not supported"),
     "pooled pixels": (
-        lambda: Chain("n", 1, 8, 8).add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]), r"pools pixels; only binary"),
+        lambda: Chain("n", 1, 8, 8).add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]), r"pools pixels; only activations"),
     "a transposed map": (
         lambda: bits("n", 1, 8, 8).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0)
         .add("Transpose", perm=[0, 1, 3, 2]).weights("Conv", np.ones((2, 2, 3, 3))), r"is not the map \[2, 6, 6\] \(channels first"),

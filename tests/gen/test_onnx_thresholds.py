@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from onnx_chains import bits, compared
 
-from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.network import Dense, Threshold
 
@@ -34,10 +33,10 @@ def test_classes_and_ties(check, rng, op):
 def test_sign_of_0(tmp_path, check, rng):
     check(bits("n", 9).weights("MatMul", rng.normal(size=(9, 5))).add("Sign"))
     even = bits("n", 8).weights("MatMul", rng.normal(size=(8, 5))).add("Sign")
-    with pytest.raises(
-        UnsupportedError, match=r"node Sign 'n5': gives 0 where channel 0 sums to 0, besides -1 and 1; use BipolarQuant"
-    ):
-        load_any(even.save(tmp_path / "even.onnx"))
+    # A third value is a second bit.
+    network = check(even)
+    assert network.layers[-1].thresholds.tolist() == [[0, 2]] * 5
+    assert "fc1: activations of 3 values, 2 bits" in network.history
     check(bits("n", 8).weights("MatMul", rng.normal(size=(8, 5))).add("Add", 0.5).add("Sign"))
 
 

@@ -101,13 +101,12 @@ def test_what_a_sign_makes_of_0(load, zero, threshold):
     assert sign.thresholds.tolist() == [threshold] * 2  # sums are even
 
 
-def test_torch_sign_is_refused_where_0_can_occur(load):
+def test_torch_sign_gives_a_third_value_where_0_can_occur(load, rng):
     layers = [*PIXELS, {"kind": "flatten"}, {"kind": "dense", "weight": "w"}, {"kind": "sign", "zero": 0}]
     assert load({"w": np.ones((2, 9))}, layers, (1, 3, 3)).layers[1].thresholds.tolist() == [1, 1]
-    with pytest.raises(
-        UnsupportedError, match=r"layer 5 \(sign\): gives 0 where channel 0 sums to 0, .*use a sign with zero = 1"
-    ):
-        load({"w": np.ones((2, 4))}, layers, (1, 2, 2))
+    even = load({"w": np.ones((2, 4))}, layers, (1, 2, 2))
+    assert even.layers[1].thresholds.tolist() == [[0, 2], [0, 2]]  # sums are even
+    assert "fc1: activations of 3 values, 2 bits" in even.history
     layers[3] |= {"sign": {"zero": 0}}
     with pytest.raises(UnsupportedError, match=r"layer 4 \(dense\): tensor 'w' holds 0, of which torch.sign makes 0"):
         load({"w": np.zeros((2, 9))}, layers, (1, 3, 3))

@@ -1,8 +1,9 @@
 """What readers of other tools' networks share: signals between layers, rules in float32, and thresholds read off them.
 
-A reader follows its file from the image to the output. Between two steps stands a `Signal`: pixels, bits, sums or
-classes, each a finite set of values per channel. Steps are applied to all of these values in float32, as the framework
-does it, and compared with exact fractions; see `thresholds.binarize`. `network_of` makes the network of the last one.
+A reader follows its file from the image to the output. Between two steps stands a `Signal`: pixels, activations, totals
+of these, sums or classes, each a finite set of values per channel. Steps are applied to all of these values in float32,
+as the framework does it, and compared with exact fractions; see `thresholds.quantize`.
+`network_of` makes the network of the last one.
 """
 
 from collections.abc import Sequence

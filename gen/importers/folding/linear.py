@@ -1,7 +1,8 @@
 """Dense layers and convolutions: real weights become -1 and +1 times a scale, activations integers."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,25 +10,16 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
+from xnorweave.importers.folding.integers import integer_table, integers_of
 from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.offsets import border
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
-from xnorweave.importers.folding.signals import Bits, Pixels, Signal, Step, Sums, fractions_of
+from xnorweave.importers.folding.signals import Pixels, Signal, Step, Sums, Totals, fractions_of
 from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
 
-__all__ = ["conv_sums", "dense_sums", "integer_table", "plus", "times", "within_sum"]
+__all__ = ["conv_sums", "dense_sums", "plus", "times", "within_sum"]
 
 MAX_WEIGHTS = 1 << 26
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Values:
-    """A layer's input as integers: value = ``scale * sign[channel] * integer + offset``, but for ``rounding``."""
-
-    integers: tuple[int, ...]
-    scale: Fraction
-    offset: Fraction
-    signs: NDArray[np.int8]
-    rounding: Fraction = Fraction(0)
 
 
 def dense_sums(signal: Signal, weights: NDArray[np.float32]) -> Sums:
@@ -50,8 +42,8 @@ def dense_sums(signal: Signal, weights: NDArray[np.float32]) -> Sums:
     return _sums(signal, ordered, Layout.plain(signal.layout.batch, (outputs, 1, 1), (outputs,)))
 
 
-def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padding: Padding) -> Sums:
-    """The sums of weights [out, in, ky, kx] over a map with channels first.
+def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padding: Padding, groups: int = 1) -> Sums:
+    """The sums of weights [out, in / groups, ky, kx] over a map with channels first.
 
     Raises
     ------
@@ -63,10 +55,12 @@ def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padd
             f"its input {list(signal.layout.shape)} is not the map {list(signal.layout.map)} (channels first) of the "
             "layer before; remove the Reshape or Transpose between"
         )
+    if isinstance(signal, Totals) and (weights.shape[2:] != (1, 1) or any(padding)):
+        raise UnsupportedError("takes averages over a map, which is 1x1; use a kernel of 1x1 without padding")
     # Made only for its checks and its shape, before any large array.
-    probe = Conv2D(name="conv", weights=np.ones(weights.shape, np.int8), stride=stride, padding=padding)
+    probe = Conv2D(name="conv", weights=np.ones(weights.shape, np.int8), stride=stride, padding=padding, groups=groups)
     layout = Layout.plain(signal.layout.batch, probe.output_shape(signal.layout.map))
-    return _sums(signal, weights, layout, stride=stride, padding=padding)
+    return _sums(signal, weights, layout, stride=stride, padding=padding, groups=groups)
 
 
 def plus(sums: Sums, constant: NDArray[np.float32]) -> Sums:
@@ -102,36 +96,32 @@ def _sums(
     *,
     stride: int = 1,
     padding: Padding = (0, 0, 0, 0),
+    groups: int = 1,
 ) -> Sums:
     """The sums of real weights, in our order, over a layer's input."""
     _check_budget(signal, weights)
-    values, source = _values(signal), _source(signal)
-    if any(padding) and values.offset:
-        if isinstance(signal, Pixels):
-            raise UnsupportedError(
-                "pads with zeros, which are no value of a pixel here; quantize the input, or shift it by a "
-                "simple fraction"
-            )
-        raise UnsupportedError(
-            "pads with zeros, which are neither of its input's two values; give the quantizer -1, +1"
-        )
+    values, source = integers_of(signal), _source(signal)
     magnitudes = _magnitudes(weights, signal.words.weights)
     signs = np.where(weights > 0, np.int8(1), np.int8(-1))
-    totals = signs.reshape(len(signs), -1).sum(1, dtype=np.int64)
-    per_input = np.repeat(values.signs, signal.layout.order.size // len(values.signs))
-    signs *= values.signs[:, None, None] if signs.ndim == 4 else per_input
-    low, step, count = _reach(signs, (*values.integers, 0) if any(padding) else values.integers)
     scale = tuple(m * values.scale for m in magnitudes)
-    offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
+    around = border(signal, signs, values, groups) if any(padding) and values.offset else None
+    ours = _for_integers(signs, values.signs, signal, groups)
+    if around is None:
+        totals = signs.reshape(len(signs), -1).sum(1, dtype=np.int64)
+        offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
+    else:
+        ours, offset = np.concatenate([ours, around.weights], 1), tuple(Fraction(0) for _ in magnitudes)
+    low, step, count = _reach(ours, (*values.integers, 0) if any(padding) else values.integers)
     return Sums(
         layout=layout,
         words=signal.words,
         source=source,
-        layers=signal.layers,
-        notes=signal.notes,
-        weights=signs,
+        layers=signal.layers if around is None else around.layers,
+        notes=signal.notes if around is None else (*signal.notes, *around.notes),
+        weights=ours,
         stride=stride,
         padding=padding,
+        groups=groups,
         low=low,
         step=step,
         count=count,
@@ -140,6 +130,7 @@ def _sums(
         error=Rounding(
             inputs=tuple(values.scale * v + values.offset for v in values.integers),
             input_error=values.rounding,
+            cause=values.cause,
             magnitudes=magnitudes,
             terms=signs[0].size,
             scale=scale,
@@ -150,7 +141,17 @@ def _sums(
     )
 
 
-def _reach(signs: NDArray[np.int8], integers: tuple[int, ...]) -> tuple[NDArray[np.int64], int, int]:
+def _for_integers(
+    signs: NDArray[np.int8], of_inputs: NDArray[np.int8], signal: Signal, groups: int
+) -> NDArray[np.int8]:
+    """Weights of the integers that stand for values, which some channels have with another sign."""
+    if signs.ndim == 2:
+        return signs * np.repeat(of_inputs, signal.layout.order.size // len(of_inputs))
+    # Each filter has the channels of its own group.
+    return signs * np.repeat(of_inputs.reshape(groups, -1), len(signs) // groups, 0)[:, :, None, None]
+
+
+def _reach(signs: NDArray[np.int8], integers: Sequence[int]) -> tuple[NDArray[np.int64], int, int]:
     """Lowest accumulator value of each output, the distance of values and their number."""
     low, high, fan_in = min(integers), max(integers), signs[0].size
     if fan_in * max(-low, high) >= EXACT_FLOAT32:
@@ -191,65 +192,3 @@ def _magnitudes(weights: NDArray[np.float32], remedy: str) -> tuple[Fraction, ..
             f"weights of output {output} have the magnitudes {found}, not one above 0; binarize them with {remedy}"
         )
     return fractions_of(flat[:, 0])
-
-
-def _values(signal: Signal) -> _Values:
-    match signal:
-        case Pixels():
-            integers, scale, offset = integer_table(signal)
-            exact = [scale * n + offset for n in integers]
-            return _Values(
-                integers=tuple(sorted(set(integers))),
-                scale=scale,
-                offset=offset,
-                signs=np.ones(signal.layout.map[0], np.int8),
-                rounding=max(abs(v - e) for v, e in zip(fractions_of(signal.values[0]), exact, strict=True)),
-            )
-        case Bits():
-            return _bit_values(signal)
-        case Sums():
-            raise UnsupportedError(f"takes sums; quantize them to -1 and +1 before, with {signal.words.quantizer}")
-        case _:
-            raise UnsupportedError(f"takes class indices; remove what follows {signal.words.ending}")
-
-
-def _bit_values(signal: Bits) -> _Values:
-    pairs = [fractions_of(pair) for pair in signal.values]
-    halves = [(high - low) / 2 for low, high in pairs]
-    middles = {(high + low) / 2 for low, high in pairs}
-    if len({abs(h) for h in halves}) != 1 or len(middles) != 1 or not halves[0]:
-        raise UnsupportedError(
-            "its input's channels have different scales or offsets, which no integer sum holds; give the quantizer "
-            "before it one scale for all channels"
-        )
-    signs = np.array([1 if h > 0 else -1 for h in halves], np.int8)
-    return _Values(integers=(-1, 1), scale=abs(halves[0]), offset=middles.pop(), signs=signs)
-
-
-def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction, Fraction]:
-    """An integer for each pixel, what one of it is worth, and what 0 is: for the values in float32 if they have a step.
-
-    Else for the values before rounding, where these are known; only for them 0 may be worth something.
-
-    Raises
-    ------
-    UnsupportedError
-        Where channels differ, or the values have no common step.
-    """
-    if np.any(signal.values != signal.values[:1]):
-        raise UnsupportedError(
-            "the input's channels are scaled differently; only one rule for all channels is supported"
-        )
-    tries = [(fractions_of(signal.values[0]), Fraction(0))]
-    if signal.ideal is not None:
-        tries += [(signal.ideal, Fraction(0)), (signal.ideal, signal.ideal[0])]
-    for values, offset in tries:
-        denominator = math.lcm(*(v.denominator for v in values), offset.denominator)
-        numerators = [int((v - offset) * denominator) for v in values]
-        unit = math.gcd(*numerators) or 1
-        integers = tuple(n // unit for n in numerators)
-        if max(map(abs, integers)) <= 32767:
-            return integers, Fraction(unit, denominator), offset
-    raise UnsupportedError(
-        f"the input's values are no multiples of one step within 16 bits; quantize the input with {signal.words.inputs}"
-    )

@@ -6,8 +6,9 @@ import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding.layout import Layout
-from xnorweave.importers.folding.signals import Bits, Classes, Signal, Sums, kind_of
-from xnorweave.importers.folding.thresholds import weighted_layer
+from xnorweave.importers.folding.offsets import with_equal_offsets
+from xnorweave.importers.folding.signals import Activations, Classes, Signal, Sums, Totals, kind_of
+from xnorweave.importers.folding.thresholds import MAX_VALUES, weighted_layer
 from xnorweave.network import ArgMax, Layer, MaxPool
 
 __all__ = ["classified", "finished", "pooled"]
@@ -19,7 +20,7 @@ def pooled(signal: Signal, *, size: int, stride: int) -> Signal:
     Raises
     ------
     NetworkError, UnsupportedError
-        Where the window does not fit, or neither bits nor sums are pooled.
+        Where the window does not fit, or neither activations nor sums are pooled.
     """
     if not signal.layout.is_map:
         raise UnsupportedError("pools a tensor that is no map with channels first; remove the Reshape or Transpose")
@@ -27,15 +28,15 @@ def pooled(signal: Signal, *, size: int, stride: int) -> Signal:
     pool = MaxPool(name=f"pool{count + 1}", size=size, stride=stride)
     layout = Layout.plain(signal.layout.batch, pool.output_shape(signal.layout.map))
     match signal:
-        case Bits():
-            if np.any(signal.values[:, 0] > signal.values[:, 1]):
-                raise UnsupportedError("pools bits of negative scale; put the pooling before what negates them")
+        case Activations():
+            if np.any(np.diff(signal.values) < 0):
+                raise UnsupportedError("pools activations of negative scale; put the pooling before what negates them")
             return replace(signal, layout=layout, layers=(*signal.layers, pool))
         case Sums():
             return replace(signal, layout=layout, pools=(*signal.pools, pool), rising=_rising(signal))
         case _:
             kind = kind_of(signal)
-            raise UnsupportedError(f"pools {kind}; only binary activations, or sums before them, can be pooled")
+            raise UnsupportedError(f"pools {kind}; only activations, or sums before them, can be pooled")
 
 
 def _rising(sums: Sums) -> np.ndarray:
@@ -65,14 +66,21 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
     """
     if not isinstance(signal, Sums) or signal.weights.ndim != 2 or len(signal.layout.shape) != 2 or signal.pools:
         raise UnsupportedError(f"chooses a class; only from the sums [batch, classes] of {signal.words.dense}")
+    signal = with_equal_offsets(signal)
     _check_one_rule(signal)
     if signal.error.any():
+        remedy = "; multiply by scales that are no powers of two behind the last layer, the same for all classes"
         raise UnsupportedError(
             "chooses a class from float32 sums that depend on the order of additions, so equal sums may come out "
-            "unequal; multiply by scales that are no powers of two behind the last layer, the same for all classes"
+            f"unequal{f', since {signal.error.reason(0)}' if signal.error.input_error else remedy}"
         )
-    falls = signal.scale[0] < 0
-    sums = np.arange(int(signal.low.min()), int(signal.high.max()) + 1)[None]
+    falls, (least, most) = signal.scale[0] < 0, (int(signal.low.min()), int(signal.high.max()))
+    if (most - least) * len(signal.weights) > MAX_VALUES:
+        raise UnsupportedError(
+            f"chooses one of {len(signal.weights)} classes from sums of {most - least} values, too many to check them "
+            "all; pool the map before"
+        )
+    sums = np.arange(least, most + 1)[None]
     first = signal.evaluate(sums, slice(0, 1))[0]
     rises = np.diff(first)
     if not ((rises < -apart) if falls else (rises > apart)).all():
@@ -85,23 +93,34 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
     layer = weighted_layer(signal, -signal.weights if falls else signal.weights)
     layers: tuple[Layer, ...] = (*signal.layers, layer, ArgMax(name="classify"))
     layout = Layout.plain(signal.layout.batch, (1, 1, 1), (1,))
-    return Classes(layout=layout, words=signal.words, source=signal.source, layers=layers, notes=signal.notes)
+    return Classes(
+        layout=layout,
+        words=signal.words,
+        source=signal.source,
+        layers=layers,
+        notes=signal.notes,
+        # A falling score is that of negated sums.
+        ours=(abs(signal.scale[0]), signal.offset[0]),
+    )
 
 
 def _check_one_rule(sums: Sums) -> None:
     for what, values in (("scale", sums.scale), ("offset", sums.offset)):
         if len(set(values)) != 1:
             other = next(n for n, v in enumerate(values) if v != values[0])
+            remedy = "train the last layer without bias, with one scale and no batch norm behind it"
+            if what == "offset" and len(set(sums.first_offset)) != 1:
+                remedy = "give the quantizer before the last layer values that are symmetric about 0, such as -1 and 1"
             raise UnsupportedError(
                 f"scores of classes 0 and {other} have {what}s {float(values[0]):g} and {float(values[other]):g}, so "
-                "the largest score is not the largest sum; train the last layer without bias, with one scale"
+                f"the largest score is not the largest sum; {remedy}"
             )
     if not sums.scale[0]:
         raise UnsupportedError("scores have the scale 0, so all classes are equal; check the constants")
 
 
 def finished(signal: Signal) -> Signal:
-    """What a network gives, with all its layers: classes, or bits; the scores of classes become classes.
+    """What a network gives, with all its layers: classes, or activations; the scores of classes become classes.
 
     Raises
     ------
@@ -114,12 +133,12 @@ def finished(signal: Signal) -> Signal:
         case Sums():
             note = "the class is that of the largest of the graph's scores, the lowest of equals"
             classes = classified(signal)
-            # A falling score is that of negated sums.
-            scores = abs(signal.scale[0]), signal.offset[0]
-            return replace(classes, notes=(*classes.notes, note), scores=scores)
-        case Bits() if signal.layout.is_plain and not np.any(signal.values[:, 0] >= signal.values[:, 1]):
+            return replace(classes, notes=(*classes.notes, note), scores=classes.ours)
+        case Activations() if signal.layout.is_plain and not np.any(np.diff(signal.values) <= 0):
             return signal
-        case Bits():
-            raise UnsupportedError("gives bits that are moved or negated; end the graph with the quantizer")
+        case Activations():
+            raise UnsupportedError("gives activations that are moved or negated; end the graph with the quantizer")
+        case Totals():
+            raise UnsupportedError("gives averages of activations; put a layer that chooses the class behind them")
         case _:
             raise NetworkError("gives pixels; there is no layer with weights")

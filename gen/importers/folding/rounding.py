@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXACT_FLOAT32", "Rounding"]
+__all__ = ["EXACT_FLOAT32", "Rounding", "lowest_bit"]
 
 EXACT_FLOAT32 = 1 << 24
 _HALF_ULP = 2.0**-24
@@ -35,6 +35,8 @@ class Rounding:
         Values that an input of the layer may have.
     input_error : Fraction
         How far a framework's value may be off these.
+    cause : str
+        Why it may be, and what to do about it.
     magnitudes : tuple of Fraction
         Of the weights of each output.
     terms : int
@@ -58,6 +60,7 @@ class Rounding:
     bias: tuple[Fraction, ...] = ()
     steps: int = 0
     input_error: Fraction = Fraction(0)
+    cause: str = ""
     inexact: NDArray[np.bool_] = field(init=False)
     """Where sums of the products alone may be off."""
     biased: NDArray[np.bool_] = field(init=False)
@@ -86,7 +89,7 @@ class Rounding:
     def reason(self, channel: int) -> str:
         """Why the order of additions matters in a channel, and what to do about it."""
         if self.input_error:
-            return "its inputs are rounded to float32; give it whole pixels, and scale behind the layer"
+            return self.cause
         why = "its bias is added inside the sum" if self.biased[channel] else "scales inside it are no powers of two"
         return f"{why}; multiply and add behind the layer instead, or in its batch norm"
 

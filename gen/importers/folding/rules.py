@@ -5,7 +5,7 @@ comparisons and roundings, and rounding keeps order.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -17,6 +17,7 @@ from xnorweave.errors import UnsupportedError
 
 __all__ = [
     "ADD",
+    "AVERAGE",
     "BIPOLAR",
     "BIPOLAR_ABOVE",
     "DIVIDE",
@@ -25,17 +26,29 @@ __all__ = [
     "NEGATE",
     "SIGN",
     "SUBTRACT",
+    "Bound",
     "Formula",
     "Rule",
     "batch_norm",
+    "dorefa",
     "levels",
     "quant",
+    "ternary",
+    "whole_steps",
 ]
 
 Apply = Callable[..., NDArray]
 Exact = Callable[..., tuple[Fraction, Fraction]]
 Formula = Literal["divided", "factored", "shifted"]
 SQRT_BITS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A threshold in exact arithmetic: ``x`` has to reach the level, or, where it is strict, to exceed it."""
+
+    level: Fraction
+    strict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,38 +63,58 @@ class Rule:
         The same in other orders of rounding that frameworks use.
     exact : callable, optional
         ``exact(scale, offset, *constants)`` in fractions: scale and offset behind the operation.
-    level : callable, optional
-        Of a quantizer with two values: ``level(*constants)`` is what ``x`` has to reach for the upper one.
-    strict : bool
-        Whether ``x`` has to exceed the level instead.
-    quantizes : bool
-        Whether few values come out of many.
+    thresholds : int
+        Of a quantizer: how many thresholds it compares ``x`` with, so one value less than come out; else 0.
+    values : callable, optional
+        Of a quantizer: ``values(*constants)`` are these values in float32, [channels, thresholds + 1].
+    bounds : callable, optional
+        Of a quantizer: ``bounds(*constants)`` are the thresholds of one channel in fractions, whose constants are
+        tuples of fractions.
     """
 
     apply: Apply
     orders: tuple[Apply, ...] = ()
     exact: Exact | None = None
-    level: Callable[..., Fraction] | None = None
-    strict: bool = False
-    quantizes: bool = False
+    thresholds: int = 0
+    values: Callable[..., NDArray] | None = None
+    bounds: Callable[..., Sequence[Bound]] | None = None
 
 
 ADD = Rule(apply=lambda x, c: x + c, exact=lambda s, o, c: (s, o + c))
 SUBTRACT = Rule(apply=lambda x, c: x - c, exact=lambda s, o, c: (s, o - c))
 MULTIPLY = Rule(apply=lambda x, c: x * c, exact=lambda s, o, c: (s * c, o * c))
 DIVIDE = Rule(apply=lambda x, c: x / c, exact=lambda s, o, c: (s / c, o / c))
+AVERAGE = Rule(apply=lambda x, n: x / n, orders=(lambda x, n: x * (np.float32(1) / n),), exact=DIVIDE.exact)
 NEGATE = Rule(apply=lambda x: -x, exact=lambda s, o: (-s, -o))
-SIGN = Rule(apply=np.sign, level=lambda: Fraction(0), quantizes=True)
-BIPOLAR = Rule(apply=lambda x, scale: np.where(x >= 0, scale, -scale), level=lambda scale: Fraction(0), quantizes=True)
+SIGN = Rule(
+    apply=np.sign,
+    thresholds=2,
+    values=lambda: np.array([[-1, 0, 1]], np.float32),
+    bounds=lambda: (Bound(level=Fraction(0)), Bound(level=Fraction(0), strict=True)),
+)
 
+
+def _both(scale: NDArray) -> NDArray:
+    return np.concatenate([-scale, scale], 1)
+
+
+BIPOLAR = Rule(
+    apply=lambda x, scale: np.where(x >= 0, scale, -scale),
+    thresholds=1,
+    values=_both,
+    bounds=lambda scale: (Bound(level=Fraction(0)),),
+)
 BIPOLAR_ABOVE = Rule(
-    apply=lambda x, scale: np.where(x > 0, scale, -scale), level=lambda scale: Fraction(0), strict=True, quantizes=True
+    apply=lambda x, scale: np.where(x > 0, scale, -scale),
+    thresholds=1,
+    values=_both,
+    bounds=lambda scale: (Bound(level=Fraction(0), strict=True),),
 )
 HEAVISIDE = Rule(
     apply=lambda x: np.where(x > 0, np.float32(1), np.float32(0)),
-    level=lambda: Fraction(0),
-    strict=True,
-    quantizes=True,
+    thresholds=1,
+    values=lambda: np.array([[0, 1]], np.float32),
+    bounds=lambda: (Bound(level=Fraction(0), strict=True),),
 )
 
 
@@ -148,33 +181,112 @@ def quant(bits: float, *, signed: bool, narrow: bool, rounding: str) -> Rule:
     if bits != int(bits) or not 1 <= bits <= 16:
         raise UnsupportedError(f"bit width {bits:g} is not a whole number from 1 to 16")
     if bits == 1 and signed:
-
-        def bipolar(x: NDArray, scale: NDArray, zero: NDArray) -> NDArray:
-            y = np.where(x / scale + zero >= 0, np.float32(1), np.float32(-1))
-            return (y - zero) * scale
-
-        return Rule(apply=bipolar, level=lambda scale, zero: -zero * scale, quantizes=True)
-    rounders = {"ROUND": np.round, "FLOOR": np.floor, "CEIL": np.ceil}
-    if rounding.upper() not in rounders:
-        raise UnsupportedError(f"rounding_mode={rounding[:20]!r} is not supported; use {', '.join(rounders)}")
-    around = rounders[rounding.upper()]
+        return _BIPOLAR_QUANT
+    if rounding.upper() not in _ROUNDERS:
+        raise UnsupportedError(f"rounding_mode={rounding[:20]!r} is not supported; use {', '.join(_ROUNDERS)}")
     half = 2 ** (int(bits) - 1)
     low, high = (-half + narrow, half - 1) if signed else (0, 2 * half - 1 - narrow)
+    if low == high:
+        raise UnsupportedError("of one narrow unsigned bit has one value; give it 2 bits, or narrow=0")
+    return whole_steps(low, high, rounding.upper())
+
+
+def _bipolar_quant(x: NDArray, scale: NDArray, zero: NDArray) -> NDArray:
+    y = np.where(x / scale + zero >= 0, np.float32(1), np.float32(-1))
+    return (y - zero) * scale
+
+
+_BIPOLAR_QUANT = Rule(
+    apply=_bipolar_quant,
+    thresholds=1,
+    values=lambda scale, zero: (np.array([[-1, 1]], np.float32) - zero) * scale,
+    bounds=lambda scale, zero: (Bound(level=-zero[0] * scale[0]),),
+)
+_ROUNDERS = {"ROUND": np.round, "FLOOR": np.floor, "CEIL": np.ceil}
+
+
+def whole_steps(low: int, high: int, rounding: str = "ROUND") -> Rule:
+    """Whole numbers from ``low`` to ``high`` that ``x / scale + zero`` is rounded to, and back; constants: scale, zero.
+
+    Parameters
+    ----------
+    low, high : int
+        Of the whole numbers.
+    rounding : {"ROUND", "FLOOR", "CEIL"}
+        To the nearest, and of two to the even one; down; up.
+    """
+    around = _ROUNDERS[rounding]
 
     def apply(x: NDArray, scale: NDArray, zero: NDArray) -> NDArray:
         y = around(np.clip(x / scale + zero, np.float32(low), np.float32(high)))
         return (y - zero) * scale
 
-    return Rule(apply=apply, quantizes=True)
+    def inverse(x: NDArray, scale: NDArray, zero: NDArray) -> NDArray:
+        y = around(np.clip(x * (np.float32(1) / scale) + zero, np.float32(low), np.float32(high)))
+        return (y - zero) * scale
+
+    def bounds(scale: Sequence[Fraction], zero: Sequence[Fraction]) -> list[Bound]:
+        found = []
+        for n in range(low + 1, high + 1):
+            lead, strict = {"ROUND": (Fraction(1, 2), n % 2 == 1), "FLOOR": (0, False), "CEIL": (1, True)}[rounding]
+            found.append(Bound(level=(n - lead - zero[0]) * scale[0], strict=strict))
+        return found
+
+    return Rule(
+        apply=apply,
+        orders=(inverse,),
+        thresholds=high - low,
+        values=lambda scale, zero: (np.arange(low, high + 1, dtype=np.float32)[None] - zero) * scale,
+        bounds=bounds,
+    )
 
 
-def levels(scale: float, bias: float) -> Rule:
-    """FINN's MultiThreshold: how many thresholds ``x`` reaches, times ``scale``, plus ``bias``."""
+def dorefa(bits: int) -> Rule:
+    """DoReFa's activations: ``round(clip(x, 0, 1) * n) / n`` with ``n = 2^bits - 1``, halves to the even number."""
+    most = np.float32(2**bits - 1)
 
-    def apply(x: NDArray, thresholds: NDArray) -> NDArray:
-        count = np.zeros(x.shape, np.float64)
-        for n in range(thresholds.shape[-1]):
-            count += x >= thresholds[..., n : n + 1]
+    def bounds() -> list[Bound]:
+        levels = range(1, int(most) + 1)
+        return [Bound(level=Fraction(2 * n - 1, 2 * int(most)), strict=n % 2 == 1) for n in levels]
+
+    return Rule(
+        apply=lambda x: np.round(np.clip(x, np.float32(0), np.float32(1)) * most) / most,
+        thresholds=int(most),
+        values=lambda: np.arange(most + 1, dtype=np.float32)[None] / most,
+        bounds=bounds,
+    )
+
+
+def ternary(threshold: np.float32) -> Rule:
+    """Larq's ternary activations: -1 up to ``-threshold``, 1 from ``threshold`` on, 0 between; constants: none."""
+    level = Fraction(float(threshold))
+    return Rule(
+        apply=lambda x: np.sign(np.sign(x + threshold) + np.sign(x - threshold)),
+        thresholds=2,
+        values=lambda: np.array([[-1, 0, 1]], np.float32),
+        bounds=lambda: (
+            (Bound(level=-level, strict=True), Bound(level=level))
+            if level
+            else (Bound(level=level), Bound(level=level, strict=True))
+        ),
+    )
+
+
+def levels(scale: float, bias: float, thresholds: int) -> Rule:
+    """FINN's MultiThreshold: how many thresholds ``x`` reaches, times ``scale``, plus ``bias``; constants: these."""
+
+    def valued(count: NDArray) -> NDArray:
         return (scale * count + bias).astype(np.float32)
 
-    return Rule(apply=apply, level=lambda *thresholds: thresholds[0], quantizes=True)
+    def apply(x: NDArray, constants: NDArray) -> NDArray:
+        count = np.zeros(x.shape, np.float64)
+        for n in range(thresholds):
+            count += x >= constants[..., n : n + 1]
+        return valued(count)
+
+    return Rule(
+        apply=apply,
+        thresholds=thresholds,
+        values=lambda constants: valued(np.arange(thresholds + 1, dtype=np.float64)[None]),
+        bounds=lambda constants: [Bound(level=level) for level in sorted(constants)],
+    )

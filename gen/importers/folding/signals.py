@@ -1,4 +1,4 @@
-"""What a tensor between two steps of a network can be: pixels, bits, sums or classes.
+"""What a tensor between two steps of a network can be: pixels, activations, totals of these, sums or classes.
 
 Each is a finite set of values per channel, so an operation is known by what it does to each of them.
 """
@@ -16,9 +16,21 @@ from xnorweave.importers.folding.rounding import Rounding
 from xnorweave.importers.folding.rules import Rule
 from xnorweave.network import InputSpec, Layer, MaxPool, Padding
 
-__all__ = ["Bits", "Classes", "Pixels", "Signal", "Step", "Sums", "Words", "fractions_of", "kind_of"]
+__all__ = [
+    "Activations",
+    "Classes",
+    "Pixels",
+    "Signal",
+    "Step",
+    "Sums",
+    "Totals",
+    "Words",
+    "fractions_of",
+    "kind_of",
+]
 
 CHUNK_VALUES = 1 << 22
+TINY = 1e-300
 
 
 def fractions_of(values: NDArray) -> tuple[Fraction, ...]:
@@ -113,10 +125,45 @@ class Pixels(_Signal):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Bits(_Signal):
-    """Activations of two values: ``values`` float32 [channels, 2], for bit 0 and for bit 1."""
+class Activations(_Signal):
+    """Activations of few values.
+
+    Parameters
+    ----------
+    values : float32 array [channels, levels + 1]
+        For each number of thresholds that a channel can reach; of one level for bit 0 and for bit 1.
+    """
 
     values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Totals(_Signal):
+    """Activations added up over all positions, perhaps divided by their number.
+
+    Parameters
+    ----------
+    values : float32 array [channels, n]
+        For each total of a channel, from the lowest on, as a framework computes them.
+    error : Fraction
+        How far other orders of additions and another way to divide may be off these.
+    cause : str
+        Why they may be, and what to do about it.
+    """
+
+    values: NDArray[np.float32]
+    error: Fraction = Fraction(0)
+    cause: str = ""
+
+    def then(self, step: Step) -> "Totals":
+        """The totals behind one more operation, which is no quantizer and has one order of rounding."""
+        values, error = step.apply(self.values), Fraction(0)
+        if self.error:
+            # By what the operation, which is affine, multiplies differences; then it rounds once.
+            before, after = (np.abs(v[:, -1].astype(np.float64) - v[:, 0]) for v in (self.values, values))
+            factor = (after / np.maximum(before, TINY)).max()
+            error = 2 * self.error * Fraction(float(factor)) + Fraction(float(np.abs(values).max())) / (1 << 23)
+        return replace(self, values=values, error=error)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,10 +172,13 @@ class Classes(_Signal):
 
     Parameters
     ----------
+    ours : tuple of two Fraction
+        Scale and offset from our sums to the scores.
     scores : tuple of two Fraction, optional
-        Where the network gives the scores themselves: scale and offset from our sums to these.
+        The same where the network gives the scores themselves.
     """
 
+    ours: tuple[Fraction, Fraction]
     scores: tuple[Fraction, Fraction] | None = None
 
 
@@ -142,6 +192,7 @@ class Sums(_Signal):
         In our order; signs of the layer's input values are in them already.
     stride : int
     padding : Padding
+    groups : int
     low : int64 array [out]
         Lowest accumulator value of each channel.
     step, count : int
@@ -163,6 +214,7 @@ class Sums(_Signal):
     weights: NDArray[np.int8]
     stride: int = 1
     padding: Padding = (0, 0, 0, 0)
+    groups: int = 1
     low: NDArray[np.int64]
     step: int
     count: int
@@ -224,9 +276,10 @@ class Sums(_Signal):
         return replace(self, steps=(*self.steps, step), scale=both[0], offset=both[1])
 
 
-Signal = Pixels | Bits | Sums | Classes
+Signal = Pixels | Activations | Totals | Sums | Classes
 
 
 def kind_of(signal: Signal) -> str:
     """What a signal is, for errors."""
-    return {Pixels: "pixels", Bits: "bits", Sums: "sums", Classes: "classes"}[type(signal)]
+    names = {Pixels: "pixels", Activations: "activations", Totals: "totals", Sums: "sums", Classes: "classes"}
+    return names[type(signal)]

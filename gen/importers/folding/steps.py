@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding.rules import Rule
-from xnorweave.importers.folding.signals import Bits, Classes, Pixels, Signal, Step, Sums
-from xnorweave.importers.folding.thresholds import binarize
+from xnorweave.importers.folding.signals import Activations, Classes, Pixels, Signal, Step, Sums, Totals
+from xnorweave.importers.folding.thresholds import quantize
 
 __all__ = ["along", "applied", "apply_step", "normalized"]
 
@@ -61,14 +61,21 @@ def normalized(
 
 
 def apply_step(signal: Signal, step: Step) -> Signal:
-    """A signal behind an elementwise operation: sums become bits in a quantizer, all else stays what it is."""
+    """A signal behind an elementwise operation: sums become activations in a quantizer, all else stays what it is."""
     match signal:
         case Pixels():
             return replace(signal, values=step.apply(signal.values), ideal=_before_rounding(signal, step))
-        case Bits():
+        case Activations():
             return replace(signal, values=step.apply(signal.values))
-        case Sums() if step.rule.quantizes:
-            return binarize(signal, step)
+        case Totals() if step.rule.thresholds or step.rule.orders:
+            what = "quantizes" if step.rule.thresholds else "normalizes"
+            raise UnsupportedError(
+                f"{what} averages of activations; put a layer with weights behind the average, and this behind it"
+            )
+        case Totals():
+            return signal.then(step)
+        case Sums() if step.rule.thresholds:
+            return quantize(signal, step)
         case Sums():
             return signal.then(step)
         case Classes():

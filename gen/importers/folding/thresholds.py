@@ -1,24 +1,38 @@
-"""From float32 and a sign to integer thresholds: what fires is read off at every value an accumulator may have."""
+"""From float32 and a quantizer to integer thresholds: what it gives is read off at every value of an accumulator."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import UnsupportedError
-from xnorweave.importers.folding.signals import Bits, Step, Sums, fractions_of
-from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Threshold
+from xnorweave.importers.folding.rules import Bound
+from xnorweave.importers.folding.signals import Activations, Step, Sums, fractions_of
+from xnorweave.network import MAX_LEVELS, Conv2D, Dense, Layer, MaxPool, Threshold
 
-__all__ = ["binarize", "weighted_layer"]
+__all__ = ["MAX_VALUES", "quantize", "weighted_layer"]
 
 MAX_VALUES = 1 << 30
+MAX_THRESHOLDS = 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Firing:
-    """For each channel: thresholds, which channels fall, and how many other answers rounding could give."""
+    """Of each channel, for the values that occur: thresholds, and how many other answers rounding could give.
 
+    Parameters
+    ----------
+    every : int
+        Of the quantizer's thresholds only each ``every``-th is needed: sums reach that many at once.
+    thresholds : int64 array [channels, levels]
+        Ascending, of the sum, or of its negative where it falls.
+    falls, rises : bool array [channels]
+    not_exact, not_in_all_orders : bool array [channels]
+    """
+
+    every: int
     thresholds: NDArray[np.int64]
     falls: NDArray[np.bool_]
     rises: NDArray[np.bool_]
@@ -26,25 +40,25 @@ class _Firing:
     not_in_all_orders: NDArray[np.bool_]
 
 
-def binarize(sums: Sums, step: Step) -> Bits:
-    """The layer's weights and thresholds, where ``step`` is a quantizer of two values.
+def quantize(sums: Sums, step: Step) -> Activations:
+    """The layer's weights and thresholds, where ``step`` is a quantizer.
 
-    A channel that fires for small sums gets all its weights negated; one that never or always fires a threshold out
-    of reach.
+    A channel whose values fall for larger sums gets all its weights negated; a threshold that is never or always
+    reached is out of reach of the sums.
 
     Raises
     ------
     UnsupportedError
-        Where the quantizer gives a third value at a sum that can occur, where float32 gives one or the other by the
-        order of additions, or where poolings stand in the way.
+        Where the quantizer gives more values than there are levels, where float32 gives one or another by the order of
+        additions, or where poolings stand in the way.
     """
     if sums.count * len(sums.low) > MAX_VALUES:
         raise UnsupportedError(
             f"its sums have {sums.count} values in {len(sums.low)} channels, too many to check them all; "
             "quantize the input to fewer bits"
         )
-    pair = _two_values(step, len(sums.low))
-    firing = _fires(sums, step, pair)
+    values = _values(step, len(sums.low))
+    firing = _fires(sums, step, values)
     if sums.rising is not None:
         against = (firing.falls & (sums.rising > 0)) | (firing.rises & (sums.rising < 0))
         if against.any():
@@ -54,13 +68,21 @@ def binarize(sums: Sums, step: Step) -> Bits:
             )
     weights = np.where(firing.falls.reshape(-1, *[1] * (sums.weights.ndim - 1)), -sums.weights, sums.weights)
     layer = weighted_layer(sums, weights)
-    threshold = Threshold(name=f"{layer.name}_sign", thresholds=firing.thresholds.astype(np.int32))
+    thresholds = firing.thresholds.astype(np.int32)
+    threshold = Threshold(
+        name=f"{layer.name}_{'sign' if thresholds.shape[1] == 1 else 'levels'}", thresholds=thresholds
+    )
     layers: list[Layer] = [*sums.layers, layer, threshold]
     for pool in sums.pools:
         layers.append(MaxPool(name=f"pool{_count(layers, MaxPool) + 1}", size=pool.size, stride=pool.stride))
     notes = (*sums.notes, *_notes(layer.name, firing, sums))
-    return Bits(
-        layout=sums.layout, words=sums.words, source=sums.source, layers=tuple(layers), notes=notes, values=pair
+    return Activations(
+        layout=sums.layout,
+        words=sums.words,
+        source=sums.source,
+        layers=tuple(layers),
+        notes=notes,
+        values=values[:, :: firing.every],
     )
 
 
@@ -68,7 +90,7 @@ def weighted_layer(sums: Sums, weights: NDArray[np.int8]) -> Conv2D | Dense:
     """The layer that makes the sums, under the next free name."""
     if weights.ndim == 4:
         name = f"conv{_count(sums.layers, Conv2D) + 1}"
-        return Conv2D(name=name, weights=weights, stride=sums.stride, padding=sums.padding)
+        return Conv2D(name=name, weights=weights, stride=sums.stride, padding=sums.padding, groups=sums.groups)
     return Dense(name=f"fc{_count(sums.layers, Dense) + 1}", weights=weights)
 
 
@@ -76,48 +98,74 @@ def _count(layers: list[Layer] | tuple[Layer, ...], kind: type) -> int:
     return sum(isinstance(layer, kind) for layer in layers)
 
 
-def _two_values(step: Step, channels: int) -> NDArray[np.float32]:
-    """What the quantizer gives far below and far above: [channels, 2]."""
-    ends = np.broadcast_to(np.array([-np.inf, np.inf], np.float32), (channels, 2))
-    pair = step.apply(ends)
-    if np.any(pair[:, 0] == pair[:, 1]):
-        raise UnsupportedError("gives one value for all sums; check its scale")
-    return pair
+def _values(step: Step, channels: int) -> NDArray[np.float32]:
+    """What the quantizer gives by the number of thresholds reached: [channels, thresholds + 1]."""
+    rule = step.rule
+    if rule.thresholds > MAX_THRESHOLDS:
+        raise UnsupportedError(
+            f"gives {rule.thresholds + 1} values; sums can be quantized to at most {MAX_LEVELS + 1}, 4 bits"
+        )
+    assert rule.values is not None
+    values = np.broadcast_to(rule.values(*step.constants), (channels, rule.thresholds + 1))
+    steps = np.diff(values, axis=1)
+    if not ((steps > 0).all(1) | (steps < 0).all(1)).all():
+        raise UnsupportedError("gives one value for different levels; check its scale")
+    return values
 
 
-def _fires(sums: Sums, step: Step, pair: NDArray[np.float32]) -> _Firing:
+def _fires(sums: Sums, step: Step, pool: NDArray[np.float32]) -> _Firing:
     channels = len(sums.low)
-    thresholds = np.zeros(channels, np.int64)
+    reached = np.zeros((channels, pool.shape[1] - 1), np.int64)
     falls, rises, inexact, unsure = (np.zeros(channels, bool) for _ in range(4))
-    orders = 1 + max((len(s.rule.orders) for s in sums.steps), default=0)
+    occurring = np.zeros(pool.shape[1], bool)
+    orders = 1 + max(len(s.rule.orders) for s in (*sums.steps, step))
     for rows in sums.chunks():
         values = sums.accumulators(rows)
 
-        def fires_at(order: int = 0, shift: int = 0, rows: slice = rows, values: NDArray = values) -> NDArray[np.bool_]:
+        def fires_at(order: int = 0, shift: int = 0, rows: slice = rows, values: NDArray = values) -> NDArray[np.int64]:
             before = sums.evaluate(values, rows, order=order, shift=shift)
-            return _upper(step, before, rows, pair, values, sums.words.quantizer)
+            return _levels(step.apply(before, rows, order), pool[rows])
 
         fires = fires_at()
         others = [fires_at(order=n) for n in range(1, orders)]
         if sums.error.any(rows):
             _check_every_order(sums, values, rows, fires, fires_at(shift=-1), fires_at(shift=1))
-        falls[rows] = fires[:, 0] & ~fires[:, -1]
-        rises[rows] = ~fires[:, 0] & fires[:, -1]
+        falls[rows], rises[rows] = fires[:, 0] > fires[:, -1], fires[:, 0] < fires[:, -1]
         # Reversing the order of the values is what negating the weights does.
         ascending = np.where(falls[rows, None], fires[:, ::-1], fires)
-        assert not np.any(ascending[:, :-1] & ~ascending[:, 1:]), "float32 rounding keeps order"
+        assert np.all(np.diff(ascending) >= 0), "float32 rounding keeps order"
+        occurring[np.unique(ascending)] = True
         lowest = np.where(falls[rows], -values[:, -1], values[:, 0])
-        thresholds[rows] = lowest + sums.step * (~ascending).sum(1)
+        for level in range(reached.shape[1]):
+            reached[rows, level] = lowest + sums.step * (ascending <= level).sum(1)
         unsure[rows] = np.any([np.any(other != fires, axis=1) for other in others], axis=0) if others else False
         exact = _exact(sums, step, rows, values)
         inexact[rows] = False if exact is None else np.any(exact != fires, axis=1)
-    return _Firing(thresholds=thresholds, falls=falls, rises=rises, not_exact=inexact, not_in_all_orders=unsure)
+    every = math.gcd(pool.shape[1] - 1, *(int(n) for n in np.flatnonzero(occurring)))
+    thresholds = reached[:, every - 1 :: every]
+    if thresholds.shape[1] > MAX_LEVELS:
+        raise UnsupportedError(
+            f"gives {thresholds.shape[1] + 1} values; sums can be quantized to at most {MAX_LEVELS + 1}, 4 bits"
+        )
+    return _Firing(
+        every=every, thresholds=thresholds, falls=falls, rises=rises, not_exact=inexact, not_in_all_orders=unsure
+    )
+
+
+def _levels(after: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Which of the values [channels, n] of its channel each result is: how many thresholds it has reached."""
+    turned = values[:, :1] > values[:, -1:]
+    count = np.zeros(after.shape, np.int64)
+    for value in values[:, 1:].T:
+        count += np.where(turned, after <= value[:, None], after >= value[:, None])
+    assert np.array_equal(np.take_along_axis(values, count, 1), after), "a quantizer gives none but its values"
+    return count
 
 
 def _check_every_order(
-    sums: Sums, values: NDArray[np.int64], rows: slice, fires: NDArray[np.bool_], *ends: NDArray[np.bool_]
+    sums: Sums, values: NDArray[np.int64], rows: slice, fires: NDArray[np.int64], *ends: NDArray[np.int64]
 ) -> None:
-    """Refuse sums that fire or not by the order of additions."""
+    """Refuse sums that are of one level or another by the order of additions."""
     unsure = np.any([end != fires for end in ends], axis=0)
     if unsure.any():
         row, at = (int(n[0]) for n in np.nonzero(unsure))
@@ -128,49 +176,32 @@ def _check_every_order(
         )
 
 
-def _upper(
-    step: Step,
-    before: NDArray[np.float32],
-    rows: slice,
-    pair: NDArray[np.float32],
-    sums: NDArray[np.int64],
-    quantizer: str,
-) -> NDArray[np.bool_]:
-    """Where the quantizer gives its upper value; everywhere else it has to give the lower one."""
-    after = step.apply(before, rows)
-    upper = after == pair[rows, 1:]
-    other = ~upper & (after != pair[rows, :1])
-    if other.any():
-        channel, at = (int(n[0]) for n in np.nonzero(other))
-        low, high = pair[rows][channel]
-        raise UnsupportedError(
-            f"gives {after[channel, at]:g} where channel {rows.start + channel} sums to {sums[channel, at]}, besides "
-            f"{low:g} and {high:g}; use {quantizer}, which gives +1 for 0, or another quantizer of two values"
-        )
-    return upper
-
-
-def _exact(sums: Sums, step: Step, rows: slice, values: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """Where ``scale * sum + offset`` reaches the quantizer's level (or exceeds it) in fractions, for every sum."""
-    if step.rule.level is None or any(c.shape[1] != 1 for c in step.constants):
+def _exact(sums: Sums, step: Step, rows: slice, values: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """How many thresholds ``scale * sum + offset`` reaches in fractions, for every sum."""
+    if step.rule.bounds is None or step.rule.thresholds > MAX_LEVELS:
         return None
-    fires = np.zeros(values.shape, bool)
+    fires = np.zeros(values.shape, np.int64)
     for row, channel in enumerate(range(rows.start, rows.stop)):
-        level = step.rule.level(*(fractions_of(c[channel])[0] for c in step.constants))
-        scale, distance = sums.scale[channel], level - sums.offset[channel]
-        if scale == 0:
-            fires[row] = distance < 0 if step.rule.strict else distance <= 0
-        elif step.rule.strict:
-            bound = _within_int64(distance // scale if scale > 0 else -((-distance) // scale))
-            fires[row] = values[row] > bound if scale > 0 else values[row] < bound
-        else:
-            bound = _within_int64(-((-distance) // scale) if scale > 0 else distance // scale)
-            fires[row] = values[row] >= bound if scale > 0 else values[row] <= bound
+        bounds: Sequence[Bound] = step.rule.bounds(*(fractions_of(c[channel]) for c in step.constants))
+        for bound in bounds:
+            fires[row] += _beyond(bound, sums, channel, values[row])
     return fires
 
 
-def _within_int64(value: Fraction | int) -> int:
-    return max(-(1 << 62), min(1 << 62, int(value)))
+def _beyond(bound: Bound, sums: Sums, channel: int, values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where the exact values of a channel's sums reach a threshold."""
+    scale, distance = sums.scale[channel], bound.level - sums.offset[channel]
+    if scale == 0:
+        return np.full(values.shape, distance < 0 if bound.strict else distance <= 0)
+    if bound.strict:
+        most = _within_int64(distance // scale if scale > 0 else -((-distance) // scale))
+        return values > most if scale > 0 else values < most
+    least = _within_int64(-((-distance) // scale) if scale > 0 else distance // scale)
+    return values >= least if scale > 0 else values <= least
+
+
+def _within_int64(value: int) -> int:
+    return max(-(1 << 62), min(1 << 62, value))
 
 
 def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
@@ -180,6 +211,9 @@ def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
             f"{name}: float32 sums depend on the order of additions; no sum that can occur is so close to a threshold "
             "that it matters"
         )
+    levels = firing.thresholds.shape[1]
+    if levels > 1:
+        notes.append(f"{name}: activations of {levels + 1} values, {levels.bit_length()} bits")
     if flipped := int(firing.falls.sum()):
         notes.append(f"{name}: weights of {flipped} of {channels} channels negated, whose scale is negative")
     if constant := int((~firing.falls & ~firing.rises).sum()):

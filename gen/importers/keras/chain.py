@@ -151,6 +151,11 @@ def _source(layer: LayerConfig, entry: dict[str, Any]) -> str | None:
         elif isinstance(node, dict) and isinstance(node.get("args"), list):
             tensors = [_history(argument) for argument in node["args"]]
             options = node.get("kwargs") or {}
+    if len(tensors) > 1:
+        raise UnsupportedError(
+            f"layer {layer.label}: joins {len(tensors)} branches, as a residual connection does; only chains are "
+            "supported, in which each layer takes the one before it: train without the branch"
+        )
     if len(tensors) != 1 or not isinstance(tensors[0], str):
         raise UnsupportedError(
             f"layer {layer.label}: has not exactly one input, or is used twice; only chains are supported: train "

@@ -29,10 +29,11 @@ APART = 1e-5
 
 _NOTHING = ("Dropout", "GaussianNoise", "GaussianDropout", "SpatialDropout2D", "ActivityRegularization")
 _MOVES = ("InputLayer", "Reshape", "Flatten", *_NOTHING)
-_QUANTIZERS = ("SteSign", "ApproxSign", "SwishSign", "SteHeaviside")
+_QUANTIZERS = ("SteSign", "ApproxSign", "SwishSign", "SteHeaviside", "SteTern", "DoReFa", "DoReFaQuantizer")
 KNOWN = (
-    "InputLayer, Rescaling, QuantConv2D, QuantDense, Conv2D, Dense, BatchNormalization, MaxPooling2D, Activation, "
-    "SteSign, Flatten, Reshape, Dropout, Softmax"
+    "InputLayer, Rescaling, QuantConv2D, QuantDepthwiseConv2D, QuantSeparableConv2D, QuantDense, Conv2D, "
+    "DepthwiseConv2D, Dense, BatchNormalization, MaxPooling2D, GlobalAveragePooling2D, Activation, SteSign, Flatten, "
+    "Reshape, Dropout, Softmax"
 )
 
 

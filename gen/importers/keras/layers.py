@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
+from xnorweave.importers.folding.averages import averaged
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.linear import conv_sums, dense_sums, plus
 from xnorweave.importers.folding.pooling import pooled
@@ -25,7 +26,7 @@ from xnorweave.importers.keras.options import (
     shown,
     whole,
 )
-from xnorweave.network import Padding, Shape
+from xnorweave.network import MAX_STRIDE, Padding, Shape
 
 __all__ = ["HANDLERS", "channels_first", "factors", "plain_map", "quantized"]
 
@@ -71,26 +72,33 @@ def _rescaling(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
     return applied(scaled, rules.ADD, factors(layer, "offset", 0.0))
 
 
-def _kernel(layer: LayerConfig, model: Model, rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Weights as the layer multiplies with them, and its bias."""
+def _kernel(
+    layer: LayerConfig, model: Model, rank: int, *names: str
+) -> tuple[list[NDArray[np.float32]], NDArray[np.float32] | None]:
+    """Kernels as the layer multiplies with them, by their names in the file, and the layer's bias."""
     use_bias = layer.config.get("use_bias", True)
     if not isinstance(use_bias, bool):
         raise NetworkError(f"use_bias={shown(use_bias)} is neither true nor false; save the model again")
-    kernel, *bias = model.weights(layer, "kernel", *["bias"] * use_bias)
-    if kernel.ndim != rank or 0 in kernel.shape:
-        raise NetworkError(f"its kernel has the shape {list(kernel.shape)}, not rank {rank}; save the model again")
-    rule = quantizer(layer.config.get("kernel_quantizer"), "kernel_quantizer")
-    if rule is not None and rule is not rules.BIPOLAR:
-        raise UnsupportedError("its kernel_quantizer does not give -1 and +1; use ste_sign")
-    if rule is rules.BIPOLAR:
-        kernel = np.where(kernel >= 0, np.float32(1), np.float32(-1))
-    if bias and bias[0].shape != kernel.shape[-1:]:
-        raise NetworkError(f"its bias {list(bias[0].shape)} is not one value for each of {kernel.shape[-1]} outputs")
-    return kernel, bias[0] if bias else None
+    arrays = model.weights(layer, *names, *["bias"] * use_bias)
+    kernels = []
+    for name, kernel in zip(names, arrays, strict=False):
+        if kernel.ndim != rank or 0 in kernel.shape:
+            raise NetworkError(f"its kernel has the shape {list(kernel.shape)}, not rank {rank}; save the model again")
+        option = f"{name.split('|')[0].removesuffix('_kernel')}_quantizer"
+        rule = quantizer(layer.config.get(option), option)
+        if rule is not None and rule is not rules.BIPOLAR:
+            raise UnsupportedError(f"its {option} does not give -1 and +1; use ste_sign")
+        kernels.append(kernel if rule is None else np.where(kernel >= 0, np.float32(1), np.float32(-1)))
+    bias = arrays[-1] if use_bias else None
+    dims = kernels[-1].shape
+    count = dims[2] * dims[3] if names[-1].startswith("depthwise") else dims[-1]
+    if bias is not None and bias.shape != (count,):
+        raise NetworkError(f"its bias {list(bias.shape)} is not one value for each of {count} outputs")
+    return kernels, bias
 
 
 def _dense(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
-    kernel, bias = _kernel(layer, model, 2)
+    (kernel,), bias = _kernel(layer, model, 2, "kernel")
     if kernel.shape[1] != whole(layer, "units"):
         raise NetworkError(f"its kernel {list(kernel.shape)} does not have {shown(layer.config['units'])} units")
     if len(signal.layout.shape) != 2:
@@ -100,23 +108,63 @@ def _dense(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
 
 
 def _conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
+    size = pair(layer, "kernel_size")
+    (kernel,), bias = _kernel(layer, model, 4, "kernel")
+    if kernel.shape[:2] != size or kernel.shape[3] != whole(layer, "filters"):
+        raise _unfit(kernel, "kernel_size and filters")
+    weights = kernel.transpose(3, 2, 0, 1)
+    return _convolved(layer, signal, weights, bias, groups=whole(layer, "groups", 1))
+
+
+def _depthwise_conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
+    (kernel,), bias = _kernel(layer, model, 4, "depthwise_kernel|kernel")
+    if kernel.shape[:2] != pair(layer, "kernel_size") or kernel.shape[3] != whole(layer, "depth_multiplier", 1):
+        raise _unfit(kernel, "kernel_size and depth_multiplier")
+    # Output q of channel c is the (c * multiplier + q)-th.
+    weights = kernel.reshape(*kernel.shape[:2], 1, -1).transpose(3, 2, 0, 1)
+    return _convolved(layer, signal, weights, bias, groups=kernel.shape[2])
+
+
+def _separable_conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
+    """Keras multiplies by the pointwise kernel what the depthwise one gives: by their product, where both are signs."""
+    if layer.config.get("depth_multiplier", 1) != 1:
+        raise UnsupportedError(
+            f"depth_multiplier={shown(layer.config['depth_multiplier'])} makes sums of sums with nothing between; "
+            "nearest: 1, or a QuantDepthwiseConv2D and a QuantConv2D of 1x1 with an input_quantizer"
+        )
+    (depthwise, pointwise), bias = _kernel(layer, model, 4, "depthwise_kernel", "pointwise_kernel")
+    fits = depthwise.shape[:2] == pair(layer, "kernel_size") and depthwise.shape[3] == 1
+    if not fits or pointwise.shape != (1, 1, depthwise.shape[2], whole(layer, "filters")):
+        raise _unfit(depthwise, f"{list(pointwise.shape)}, kernel_size and filters")
+    if np.any(np.abs(depthwise) != 1) or np.any(np.abs(pointwise) != 1):
+        raise UnsupportedError(
+            'weights are not all -1 and +1; use depthwise_quantizer="ste_sign" and pointwise_quantizer="ste_sign"'
+        )
+    return _convolved(layer, signal, pointwise[0, 0].T[:, :, None, None] * depthwise[..., 0].transpose(2, 0, 1), bias)
+
+
+def _unfit(kernel: NDArray, what: str) -> NetworkError:
+    return NetworkError(f"its kernel {list(kernel.shape)} does not fit {what}; save the model again")
+
+
+def _convolved(
+    layer: LayerConfig, signal: Signal, weights: NDArray[np.float32], bias: NDArray[np.float32] | None, groups: int = 1
+) -> Signal:
+    """The sums of weights [out, in / groups, ky, kx], with the options that all convolutions have."""
     _expect(layer, "data_format", "channels_last", None)
-    _expect(layer, "groups", 1)
     if pair(layer, "dilation_rate", 1) != (1, 1):
         raise UnsupportedError(f"dilation_rate={shown(layer.config['dilation_rate'])} is not supported; nearest: 1")
-    strides, size = pair(layer, "strides", 1), pair(layer, "kernel_size")
-    if strides not in ((1, 1), (2, 2)):
-        raise UnsupportedError(f"strides={shown(list(strides))} is not supported; nearest: [1, 1] or [2, 2]")
-    kernel, bias = _kernel(layer, model, 4)
-    if kernel.shape[:2] != size or kernel.shape[3] != whole(layer, "filters"):
-        raise NetworkError(
-            f"its kernel {list(kernel.shape)} does not fit kernel_size and filters; save the model again"
+    strides, size = pair(layer, "strides", 1), (weights.shape[2], weights.shape[3])
+    if strides not in [(n, n) for n in range(1, MAX_STRIDE + 1)]:
+        raise UnsupportedError(
+            f"strides={shown(list(strides))} is not supported; nearest: the same from 1 to {MAX_STRIDE} in both "
+            "directions"
         )
     image = _map(signal)
     padding = _padding(layer, image.layout.map, size, strides[0])
     if any(padding):
         _expect(layer, "pad_values", 0, None)
-    sums = conv_sums(image, kernel.transpose(3, 2, 0, 1), stride=strides[0], padding=padding)
+    sums = conv_sums(image, weights, stride=strides[0], padding=padding, groups=groups)
     sums = replace(sums, layout=sums.layout.transposed(_LAST))
     return sums if bias is None else plus(sums, bias)
 
@@ -165,6 +213,13 @@ def _max_pooling(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
     return replace(done := pooled(image, size=size[0], stride=strides[0]), layout=done.layout.transposed(_LAST))
 
 
+def _global_average(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
+    _expect(layer, "data_format", "channels_last", None)
+    if len(signal.layout.shape) != 4:
+        raise UnsupportedError(f"takes a tensor of {list(signal.layout.shape)}, not a map; remove it")
+    return averaged(signal, (1, 2), keep=layer.config.get("keepdims") is True)
+
+
 def _batch_normalization(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
     rank = len(signal.layout.shape)
     axis = layer.config.get("axis", -1)
@@ -194,12 +249,21 @@ def _reshape(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
 
 
 _CONV = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups", "use_bias")
+_DEPTHWISE = (*(option for option in _CONV if option not in ("filters", "groups")), "depth_multiplier")
 HANDLERS: dict[str, tuple[tuple[str, ...], Handler]] = {
     "Rescaling": (("scale", "offset"), _rescaling),
     "Dense": (("units", "use_bias"), _dense),
     "QuantDense": (("units", *_QUANTIZED), _dense),
     "Conv2D": (_CONV, _conv),
     "QuantConv2D": ((*_CONV, *_QUANTIZED, "pad_values"), _conv),
+    "DepthwiseConv2D": ((*_DEPTHWISE,), _depthwise_conv),
+    "QuantDepthwiseConv2D": ((*_DEPTHWISE, "input_quantizer", "depthwise_quantizer", "pad_values"), _depthwise_conv),
+    "SeparableConv2D": ((*_CONV, "depth_multiplier"), _separable_conv),
+    "QuantSeparableConv2D": (
+        (*_CONV, "depth_multiplier", "input_quantizer", "depthwise_quantizer", "pointwise_quantizer", "pad_values"),
+        _separable_conv,
+    ),
+    "GlobalAveragePooling2D": (("data_format", "keepdims"), _global_average),
     "MaxPooling2D": (("pool_size", "strides", "padding", "data_format"), _max_pooling),
     "BatchNormalization": (
         (

@@ -56,6 +56,8 @@ class Model:
     def weights(self, layer: LayerConfig, *names: str) -> tuple[NDArray[np.float32], ...]:
         """The arrays of a layer, in the order in which Keras makes them.
 
+        A name may be several, divided by a bar, of which the file has one.
+
         Raises
         ------
         NetworkError
@@ -63,9 +65,11 @@ class Model:
         """
         if not self.numbered:
             found = self.store.arrays_under(f"model_weights/{layer.name}")
-            if missing := [name for name in names if name not in found]:
-                raise NetworkError(f"its array {missing[0]!r} is missing in the file; save the whole model again")
-            return tuple(self.store.array(found[name]) for name in names)
+            held = [next((n for n in name.split("|") if n in found), None) for name in names]
+            if missing := [name for name, own in zip(names, held, strict=True) if own is None]:
+                name = missing[0].split("|")[0]
+                raise NetworkError(f"its array {name!r} is missing in the file; save the whole model again")
+            return tuple(self.store.array(found[own]) for own in held if own is not None)
         root = next((name for name in _NUMBERED if self.store.has(name)), _NUMBERED[0])
         # By the layer's own name only where the file does not number the layers of a class.
         places = [f"{root}/{name}/vars" for name in (layer.numbered_name, layer.name)]

@@ -22,7 +22,11 @@ _NEVER_MATTER = {"name", "trainable", "batch_shape", "batch_input_shape", "input
 _TRAINING = ("_initializer", "_regularizer", "_constraint")
 _SIGNS = {"ste_sign", "SteSign", "approx_sign", "ApproxSign", "swish_sign", "SwishSign"}
 _STEPS = {"ste_heaviside", "SteHeaviside"}
+_TERNARY = {"ste_tern", "SteTern"}
+_DOREFA = {"dorefa_quantizer", "DoReFa", "DoReFaQuantizer"}
+_KNOWN = "ste_sign, approx_sign, SwishSign, ste_heaviside, and on activations ste_tern or DoReFa of 1 to 4 bits"
 _SETTINGS = {"dtype", "clip_value", "beta", "metrics", "precision", *_NEVER_MATTER}
+MOST_BITS = 4
 
 
 def check_options(layer: LayerConfig, known: Collection[str]) -> None:
@@ -101,13 +105,43 @@ def quantizer(value: object, what: str) -> Quantizer:
         return None
     if name == "softmax":
         return SOFTMAX
-    if not isinstance(name, str) or name not in _SIGNS | _STEPS:
-        raise UnsupportedError(
-            f"{what}={shown(name)} is not supported; use ste_sign, approx_sign, SwishSign or ste_heaviside"
-        )
-    if not isinstance(settings, dict) or not settings.keys() <= _SETTINGS:
+    if not isinstance(name, str) or name not in _SIGNS | _STEPS | _TERNARY | _DOREFA:
+        raise UnsupportedError(f"{what}={shown(name)} is not supported; use {_KNOWN}")
+    own = {"threshold_value", "ternary_weight_networks"} if name in _TERNARY else set[str]()
+    own |= {"k_bit", "mode"} if name in _DOREFA else set()
+    if not isinstance(settings, dict) or not settings.keys() <= _SETTINGS | own:
         raise UnsupportedError(f"{what}={shown(name)} has settings that are not known here: {shown(settings)}")
     clip = settings.get("clip_value")
     if clip is not None and number(clip, "clip_value") <= 0:
         raise UnsupportedError(f"clip_value={shown(clip)} of {what} leaves nothing; give one above 0")
+    if name in _TERNARY:
+        return _ternary(settings, what)
+    if name in _DOREFA:
+        return _dorefa(settings, what)
     return rules.HEAVISIDE if name in _STEPS else rules.BIPOLAR
+
+
+def _ternary(settings: dict[str, object], what: str) -> Rule:
+    """Larq's ``ste_tern``, whose threshold is given: one computed of all values would be another for each image."""
+    if settings.get("ternary_weight_networks") not in (None, False):
+        raise UnsupportedError(
+            f"{what}=ste_tern computes its threshold for each image; leave ternary_weight_networks out"
+        )
+    value, clip = settings.get("threshold_value", 0.05), settings.get("clip_value", 1.0)
+    threshold, most = (
+        number(value, "threshold_value"),
+        np.float32(np.inf if clip is None else number(clip, "clip_value")),
+    )
+    if not 0 <= threshold < most:
+        raise UnsupportedError(f"threshold_value={shown(value)} of {what} is not from 0 to below its clip_value")
+    return rules.ternary(threshold)
+
+
+def _dorefa(settings: dict[str, object], what: str) -> Rule:
+    """Larq's ``DoReFa`` on activations."""
+    bits, mode = settings.get("k_bit", 2), settings.get("mode", "activations")
+    if mode != "activations":
+        raise UnsupportedError(f"{what}=DoReFa has mode={shown(mode)}; use it on activations, and ste_sign on kernels")
+    if type(bits) is not int or not 1 <= bits <= MOST_BITS:
+        raise UnsupportedError(f"k_bit={shown(bits)} of {what} is not supported; nearest: 1 to {MOST_BITS}")
+    return rules.dorefa(bits)

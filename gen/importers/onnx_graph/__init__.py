@@ -1,7 +1,7 @@
 """Trained networks in ONNX files, with the operations of QONNX and FINN, to integer layers.
 
 The graph is followed from input to output. What a tensor can hold is kept as a finite set of values per channel:
-pixels (256), bits (2), or integer sums, each times a rational scale plus a rational offset.
+pixels (256), activations (2 to 16), or integer sums, each times a rational scale plus a rational offset.
 
 **Pixels.** Our frames are uint8. A float input is taken as ``pixel / 255`` in float32, as torchvision's ToTensor has
 it; as the pixel itself where the graph's first arithmetic divides by 255, or quantizes with the scale 1; a uint8 input
@@ -50,7 +50,7 @@ class OnnxImport:
     image : Pixels
         The graph's input as a function of the pixel.
     answer : Signal
-        The graph's output: classes, or bits.
+        The graph's output: classes, or activations.
     """
 
     network: Network

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding.signals import Classes, Signal
 from xnorweave.importers.onnx_graph.model import MAX_RANK, array_of
-from xnorweave.importers.onnx_graph.registry import Call, Value, handles
+from xnorweave.importers.onnx_graph.registry import BRANCHES, Call, Value, handles
 
 __all__ = ["bounded", "finite", "moved"]
 
@@ -103,6 +103,8 @@ def _gather(call: Call) -> Value:
 
 @handles("Concat", inputs=(1, 64), attributes=("axis",))
 def _concat(call: Call) -> Value:
+    if any(isinstance(value, Signal) for value in call.values):
+        raise UnsupportedError(BRANCHES)
     parts = [call.constant(n, f"input {n}") for n in range(len(call.values))]
     _check_size(sum(part.size for part in parts))
     try:

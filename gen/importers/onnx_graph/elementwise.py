@@ -9,7 +9,7 @@ from xnorweave.importers.folding.rules import Rule
 from xnorweave.importers.folding.signals import Signal, Step
 from xnorweave.importers.folding.steps import along, applied, apply_step, normalized
 from xnorweave.importers.onnx_graph.constants import bounded, finite
-from xnorweave.importers.onnx_graph.registry import Call, Value, handles
+from xnorweave.importers.onnx_graph.registry import BRANCHES, Call, Value, handles
 
 __all__: list[str] = []
 
@@ -20,7 +20,7 @@ _BINARY = {"Add": rules.ADD, "Sub": rules.SUBTRACT, "Mul": rules.MULTIPLY, "Div"
 def _binary(call: Call) -> Value:
     rule, left, right = _BINARY[call.node.op], *call.values
     if isinstance(left, Signal) and isinstance(right, Signal):
-        raise UnsupportedError("joins two branches of the graph; only chains are supported: train without the branch")
+        raise UnsupportedError(BRANCHES)
     if isinstance(left, Signal):
         if rule is rules.DIVIDE and not call.floats(1, "divisor").all():
             raise NetworkError("divides by 0; check its constants")
@@ -76,7 +76,7 @@ def _multi_threshold(call: Call) -> Value:
             f"takes thresholds {list(thresholds.shape)} on rank {rank}; one row of 1 to 255 for each channel of a "
             "tensor of rank 2 or 4 is supported, in data_layout NCHW or NHWC"
         )
-    rule = rules.levels(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0))
+    rule = rules.levels(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0), thresholds.shape[1])
     columns = [signal.layout.per_channel(along(column, rank, axis)) for column in thresholds.T]
     return apply_step(signal, Step(rule=rule, constants=(np.stack(columns, 1),)))
 

@@ -10,6 +10,7 @@ from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
 from xnorweave.importers.folding.signals import Pixels, Signal
 from xnorweave.importers.onnx_graph.constants import finite
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
+from xnorweave.network import MAX_STRIDE
 
 __all__: list[str] = []
 
@@ -36,20 +37,22 @@ def _gemm(call: Call) -> Value:
 def _conv(call: Call) -> Value:
     signal, weights = call.signal(0), call.floats(1, "weights")
     call.expect("auto_pad", "NOTSET", "VALID")
-    call.expect("group", 1)
     call.expect("dilations", (1, 1))
     if weights.ndim != 4 or 0 in weights.shape:
         raise UnsupportedError(f"its weights have rank {weights.ndim}; only 2-D convolutions are supported")
     call.expect("kernel_shape", weights.shape[2:])
     stride = call.attribute("strides", (1, 1))
-    if stride not in ((1, 1), (2, 2)):
-        raise UnsupportedError(f"strides={list(stride)} is not supported; nearest: [1, 1] or [2, 2]")
+    if stride not in [(n, n) for n in range(1, MAX_STRIDE + 1)]:
+        raise UnsupportedError(
+            f"strides={list(stride)} is not supported; nearest: the same from 1 to {MAX_STRIDE} in both directions"
+        )
     pads = call.attribute("pads", (0, 0, 0, 0))
     if len(pads) != 4 or (any(pads) and call.attribute("auto_pad", "NOTSET") == "VALID"):
         raise NetworkError(f"pads={list(pads)} does not fit a 2-D convolution")
     if not signal.layout.is_map and isinstance(signal, Pixels):
         signal = _as_image(signal)
-    sums = conv_sums(signal, weights, stride=stride[0], padding=(pads[0], pads[2], pads[1], pads[3]))
+    padding = (pads[0], pads[2], pads[1], pads[3])
+    sums = conv_sums(signal, weights, stride=stride[0], padding=padding, groups=call.attribute("group", 1))
     if not call.has(2):
         return sums
     bias = call.floats(2, "bias")

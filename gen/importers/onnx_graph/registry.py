@@ -16,13 +16,17 @@ from xnorweave.importers.folding.files import quoted
 from xnorweave.importers.folding.signals import Signal, kind_of
 from xnorweave.importers.onnx_graph.model import Node
 
-__all__ = ["Call", "Value", "call", "handles"]
+__all__ = ["BRANCHES", "Call", "Value", "call", "handles"]
 
 Value = NDArray | Signal
 """A constant, or a function of the input."""
 
 Handler = Callable[["Call"], Value]
 
+BRANCHES = (
+    "joins two branches of the graph, as a residual connection does; only chains are supported, in which each node "
+    "takes the one before it and constants: train without the branch"
+)
 _QONNX = ("onnx.brevitas", "qonnx.custom_op.general", "finn.custom_op.general")
 
 

@@ -18,17 +18,22 @@ MAX_LAYERS = 512
 MAX_NAME = 1000
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "conv": ("name", "weight", "bias", "sign", "stride", "padding"),
+    "conv": ("name", "weight", "bias", "sign", "stride", "padding", "groups"),
     "dense": ("name", "weight", "bias", "sign"),
     "batch_norm": ("name", "weight", "bias", "mean", "variance", "epsilon"),
     "sign": ("zero",),
+    "quantize": ("low", "high", "scale"),
+    "dorefa": ("bits",),
     "max_pool": ("size", "stride"),
+    "global_average": (),
+    "global_sum": (),
     "flatten": (),
     "affine": ("scale", "offset"),
     "normalize": ("mean", "std"),
     "argmax": (),
 }
 """Kinds of layers with their keys, besides ``kind``."""
+_BRANCHES = ("add", "residual", "shortcut", "skip", "concat")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,11 +50,11 @@ class Entry:
             raise NetworkError(f"{key} = {quoted(value)} is no name of a tensor; write it in quotes")
         return value
 
-    def whole(self, key: str, default: int, low: int = 1) -> int:
-        """A key that is a whole number from ``low`` on."""
+    def whole(self, key: str, default: int, *, most: int = 65535) -> int:
+        """A key that is a whole number above 0."""
         value = self.keys.get(key, default)
-        if type(value) is not int or not low <= value < 1 << 16:
-            raise NetworkError(f"{key} = {quoted(value)} is no whole number from {low} to 65535")
+        if type(value) is not int or not 0 < value <= most:
+            raise NetworkError(f"{key} = {quoted(value)} is no whole number from 1 to {most}")
         return value
 
 
@@ -146,6 +151,11 @@ def _beside(value: object) -> str:
 def _entry(layer: object, number: int) -> Entry:
     if not isinstance(layer, dict) or not isinstance(layer.get("kind"), str) or layer["kind"] not in KINDS:
         kind = layer.get("kind") if isinstance(layer, dict) else layer
+        if kind in _BRANCHES:
+            raise UnsupportedError(
+                f"layer {number}: kind = {quoted(kind)} joins branches, as a residual connection does; only chains are "
+                "supported, in which each layer takes the one before it: train without the branch"
+            )
         raise UnsupportedError(
             f"layer {number}: kind = {quoted(kind)} is not supported; supported are: {', '.join(KINDS)}"
         )

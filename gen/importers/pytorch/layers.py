@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
+from xnorweave.importers.folding.averages import averaged
 from xnorweave.importers.folding.files import quoted
 from xnorweave.importers.folding.linear import conv_sums, dense_sums, plus
 from xnorweave.importers.folding.pooling import classified, pooled
@@ -15,11 +16,13 @@ from xnorweave.importers.folding.signals import Classes, Signal
 from xnorweave.importers.folding.steps import along, applied, normalized
 from xnorweave.importers.pytorch.description import Entry
 from xnorweave.importers.pytorch.tensors import Tensors
-from xnorweave.network import Padding
+from xnorweave.network import MAX_STRIDE, Padding
 
 __all__ = ["behind"]
 
 _ONE = np.ones((), np.float32)
+MOST_BITS = 4
+MOST_STEP = 1 << 15
 
 
 def behind(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
@@ -42,6 +45,14 @@ def behind(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
         case "sign":
             zero = _zero(layer.keys.get("zero"), "zero")
             return applied(signal, rules.SIGN) if zero == 0 else applied(signal, _SIGNS[zero], _ONE)
+        case "quantize":
+            return _quantize(layer, tensors, signal)
+        case "dorefa":
+            return applied(signal, rules.dorefa(layer.whole("bits", 2, most=MOST_BITS)))
+        case "global_average" | "global_sum":
+            if len(signal.layout.shape) != 4:
+                raise UnsupportedError(f"takes a tensor of {list(signal.layout.shape)}, not a map; remove it")
+            return averaged(signal, (2, 3), keep=True, divided=layer.kind == "global_average")
         case "max_pool":
             size = layer.whole("size", 2)
             return pooled(signal, size=size, stride=layer.whole("stride", size))
@@ -58,6 +69,19 @@ def behind(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
             return applied(centred, rules.DIVIDE, std)
         case _:
             return classified(signal)
+
+
+def _quantize(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
+    """``clamp(round(x / scale), low, high) * scale``."""
+    low, high = (layer.keys.get(key) for key in ("low", "high"))
+    if type(low) is not int or type(high) is not int or not -MOST_STEP <= low < high <= MOST_STEP:
+        raise NetworkError(
+            f"low = {quoted(low)}, high = {quoted(high)}: give whole numbers, low below high, within {MOST_STEP} of 0"
+        )
+    scale = _constant(layer, "scale", 1.0, tensors, signal)
+    if not (scale > 0).all():
+        raise NetworkError("scale is not above 0; give a positive one, and negate with an affine layer")
+    return applied(signal, rules.whole_steps(low, high), scale, np.zeros((), np.float32))
 
 
 _SIGNS = {1: rules.BIPOLAR, -1: rules.BIPOLAR_ABOVE}
@@ -115,10 +139,11 @@ def _dense(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
 
 def _conv(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
     weights, bias = _weights(layer, tensors, 4)
-    stride = layer.whole("stride", 1)
-    if stride > 2:
-        raise UnsupportedError(f"stride = {stride} is not supported; nearest: 1 or 2")
-    sums = conv_sums(signal, weights, stride=stride, padding=_padding(layer.keys.get("padding", 0)))
+    stride, groups = layer.whole("stride", 1), layer.whole("groups", 1)
+    if stride > MAX_STRIDE:
+        raise UnsupportedError(f"stride = {stride} is not supported; nearest: 1 to {MAX_STRIDE}")
+    padding = _padding(layer.keys.get("padding", 0))
+    sums = conv_sums(signal, weights, stride=stride, padding=padding, groups=groups)
     return sums if bias is None else plus(sums, bias[:, None, None])
 
 
