@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from xnorweave.network import Conv2D, Network
+from xnorweave.passes.kernels import count_kernels
 
-__all__ = ["Tile", "channel_tiles", "kernel_atlas"]
+__all__ = ["Shown", "Tile", "channel_tiles", "kernel_atlas", "shown_layers", "symbol"]
 
 # Kernels in one report, and of one layer, whose channels are taken from the first on.
 _MOST_KERNELS = 2048
@@ -52,8 +54,9 @@ def kernel_atlas(network: Network) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``layers``, each with ``name``, ``kernel`` (height, width), ``channels`` and ``filters`` of the layer, ``groups``,
-        ``filters_shown`` of each channel, and ``patterns``, a string for each channel shown.
+        ``layers``, each with ``name``, ``kernel`` (height, width), ``channels``, ``filters`` and ``groups`` of the layer, how
+        many ``kernels`` it has, ``distinct`` within their channels and ``distinct_mod_inverse``, and ``patterns``, a
+        string for each channel shown, of its first ``filters_shown`` filters.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Conv2D) and max(layer.kernel) > 1]
     if not layers:
@@ -66,14 +69,20 @@ def _encoded(layer: Conv2D, most: int) -> dict[str, Any]:
     filters, each = len(layer.weights) // layer.groups, layer.weights.shape[1]
     channels, shown = each * layer.groups, min(filters, most)
     digits = -(-layer.weights[0, 0].size // 4)
+    counts = count_kernels(layer.weights, layer.groups)
     return {
         "name": layer.name,
         "kernel": list(layer.kernel),
         "channels": channels,
         "filters": len(layer.weights),
         "groups": layer.groups,
+        "kernels": counts.kernels,
+        "distinct": counts.distinct,
+        "distinct_mod_inverse": counts.distinct_mod_inverse,
         "filters_shown": shown,
-        "patterns": [_channel(layer, channel, shown, digits) for channel in range(min(channels, max(1, most // shown)))],
+        "patterns": [
+            _channel(layer, channel, shown, digits) for channel in range(min(channels, max(1, most // shown)))
+        ],
     }
 
 
@@ -103,6 +112,76 @@ def _leads(pattern: int, full: int, users: dict[int, list[int]]) -> bool:
 
 
 def _tile(pattern: int, full: int, users: dict[int, list[int]]) -> Tile:
-    return Tile(
-        pattern=pattern, filters=tuple(users[pattern]), inverse_filters=tuple(users.get(full ^ pattern, ()))
-    )
+    return Tile(pattern=pattern, filters=tuple(users[pattern]), inverse_filters=tuple(users.get(full ^ pattern, ())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A layer of the atlas as the page shows it.
+
+    Parameters
+    ----------
+    name : str
+    height, width : int
+        Of a kernel.
+    channels : list of list of Tile
+        Of the channels shown, from the first on.
+    kernels, distinct, distinct_mod_inverse : int
+        Of the whole layer.
+    left_out : str
+        What is not shown; empty where nothing is.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: list[list[Tile]]
+    kernels: int
+    distinct: int
+    distinct_mod_inverse: int
+    left_out: str
+
+    def rows(self, pattern: int) -> str:
+        """A kernel in words: its rows of taps, + and -."""
+        taps = ["+" if pattern >> place & 1 else "\u2212" for place in range(self.height * self.width)]
+        return " ".join("".join(taps[row * self.width : (row + 1) * self.width]) for row in range(self.height))
+
+    def inverse(self, pattern: int) -> int:
+        """The kernel with all signs turned over."""
+        return pattern ^ ((1 << self.height * self.width) - 1)
+
+
+def shown_layers(report: dict[str, Any]) -> list[Shown]:
+    """The atlas of a report, layer by layer."""
+    layers = (report.get("kernel_atlas") or {}).get("layers", [])
+    return [
+        Shown(
+            name=layer["name"],
+            height=layer["kernel"][0],
+            width=layer["kernel"][1],
+            channels=[channel_tiles(layer, channel) for channel in range(len(layer["patterns"]))],
+            kernels=layer["kernels"],
+            distinct=layer["distinct"],
+            distinct_mod_inverse=layer["distinct_mod_inverse"],
+            left_out=_left_out(layer),
+        )
+        for layer in layers
+    ]
+
+
+def _left_out(layer: dict[str, Any]) -> str:
+    channels, shown = layer["channels"], len(layer["patterns"])
+    each = layer["filters"] // layer["groups"]
+    said = [f"{channels - shown:,} of {channels:,} channels"] if shown < channels else []
+    said += [f"{each - layer['filters_shown']:,} of {each:,} filters"] if layer["filters_shown"] < each else []
+    return " and ".join(said)
+
+
+def symbol(pattern: int, height: int, width: int) -> Markup:
+    """A kernel's +1 taps as a path of unit squares, to be used wherever the kernel is."""
+    squares = []
+    for row in range(height):
+        for column in range(width):
+            if pattern >> (row * width + column) & 1:
+                squares.append(f"M{column} {row}h1v1h-1z")
+    return Markup('<path id="k{}x{}-{:x}" d="{}"/>').format(height, width, pattern, "".join(squares))
