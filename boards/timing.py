@@ -1,7 +1,6 @@
 """The slowest path of a routed design, and the layer that it lies in."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -61,13 +60,13 @@ def _total(steps: Iterable[Mapping[str, Any]]) -> float:
 
 
 def _layer_of(path: list[dict[str, Any]]) -> str | None:
-    delays: Counter[str] = Counter()
+    delays: dict[str, float] = {}
     for step in path:
         names = (step.get("net", ""), step["from"]["cell"], step["to"]["cell"])
         found = next((layer for name in names if (layer := _named_after(name))), None)
         if found:
-            delays[found] += float(step["delay"])
-    return delays.most_common(1)[0][0] if delays else None
+            delays[found] = delays.get(found, 0.0) + float(step["delay"])
+    return max(delays, key=lambda layer: delays[layer]) if delays else None
 
 
 def _named_after(name: str) -> str | None:

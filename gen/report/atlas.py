@@ -54,9 +54,9 @@ def kernel_atlas(network: Network) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``layers``, each with ``name``, ``kernel`` (height, width), ``channels``, ``filters`` and ``groups`` of the layer, how
-        many ``kernels`` it has, ``distinct`` within their channels and ``distinct_mod_inverse``, and ``patterns``, a
-        string for each channel shown, of its first ``filters_shown`` filters.
+        ``layers``, each with ``name``, ``kernel`` (height, width), its ``channels``, ``filters`` and ``groups``,
+        how many ``kernels`` it has, ``distinct`` within their channels and ``distinct_mod_inverse``, and ``patterns``,
+        a string for each channel shown, of its first ``filters_shown`` filters.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Conv2D) and max(layer.kernel) > 1]
     if not layers:

@@ -104,8 +104,8 @@ def marks(shown: Timeline) -> Markup:
     return _svg(f"cycles 0 to {shown.span:,.0f}", 16, parts, "axis")
 
 
-def scatter(points: Sequence[dict[str, Any]], unit: str, chosen: dict[str, Any] | None, title: str) -> Markup:
-    """Accuracy in percent against a cost; the chosen point is a larger square."""
+def scatter(points: Sequence[dict[str, Any]], unit: str, chosen: dict[str, Any], name: str) -> Markup:
+    """Accuracy in percent against a cost, which ``name`` is the unit of; the chosen point is a larger square."""
     costs, rights = [point[unit] for point in points], [point["percent"] for point in points]
     low, high = min(costs), max(costs)
     bottom, top = min(rights), max(rights)
@@ -118,7 +118,11 @@ def scatter(points: Sequence[dict[str, Any]], unit: str, chosen: dict[str, Any] 
         share = (point["percent"] - bottom) / (top - bottom) if top > bottom else 0.5
         parts.append(
             _point(
-                x, _PLOT_HEIGHT - _PLOT_MARGIN - share * (_PLOT_HEIGHT - 2 * _PLOT_MARGIN), point, unit, point == chosen
+                x,
+                _PLOT_HEIGHT - _PLOT_MARGIN - share * (_PLOT_HEIGHT - 2 * _PLOT_MARGIN),
+                point,
+                f"{count(point[unit])} {name}",
+                point == chosen,
             )
         )
     texts = [
@@ -127,17 +131,15 @@ def scatter(points: Sequence[dict[str, Any]], unit: str, chosen: dict[str, Any] 
     ]
     texts += [
         ("8%", _PLOT_HEIGHT + 14, "start", count(low)),
-        ("96%", _PLOT_HEIGHT + 14, "end", f"{count(high)} {unit.replace('_', ' ')}"),
+        ("96%", _PLOT_HEIGHT + 14, "end", f"{count(high)} {name}"),
     ]
     parts += [Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(*text) for text in texts]
-    return _svg(title, _PLOT_HEIGHT + 20, parts, "plot")
+    return _svg(f"accuracy against {name}, {len(points)} networks", _PLOT_HEIGHT + 20, parts, "plot")
 
 
-def _point(x: float, y: float, point: dict[str, Any], unit: str, chosen: bool) -> Markup:
-    title = Markup("<title>{} %, {} {}</title>").format(point["percent"], count(point[unit]), unit.replace("_", " "))
+def _point(x: float, y: float, point: dict[str, Any], cost: str, chosen: bool) -> Markup:
+    title = Markup("<title>{} %, {}</title>").format(point["percent"], cost)
     if chosen:
-        shape = Markup(
-            '<svg x="{:.2f}%" y="{:.1f}" overflow="visible"><rect class="chosen" x="-7" y="-7" width="14" height="14">{}</rect></svg>'
-        )
-        return shape.format(x, y, title)
+        square = Markup('<rect class="chosen" x="-7" y="-7" width="14" height="14">{}</rect>').format(title)
+        return Markup('<svg x="{:.2f}%" y="{:.1f}" overflow="visible">{}</svg>').format(x, y, square)
     return Markup('<circle class="point" cx="{:.2f}%" cy="{:.1f}" r="4">{}</circle>').format(x, y, title)

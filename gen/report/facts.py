@@ -8,10 +8,11 @@ __all__ = [
     "checks",
     "count",
     "digests",
+    "fits",
     "limiting",
     "next_steps",
-    "size",
     "part",
+    "size",
     "slowness",
     "tiles",
     "verdict",
@@ -187,8 +188,8 @@ def _link_step(report: Report) -> str | None:
     if not link or not core or core <= link:
         return None
     return (
-        f"The serial link limits a bench to {link:,.1f} frames/s, {100 * link / core:.1f}{_SPACE}% of what the core does: "
-        "a faster link comes before a faster core."
+        f"The serial link limits a bench to {link:,.1f} frames/s, {100 * link / core:.1f}{_SPACE}% of what the core "
+        "does: a faster link comes before a faster core."
     )
 
 
@@ -208,7 +209,7 @@ def limiting(report: Report) -> list[Report]:
 def _interval_step(report: Report) -> str | None:
     layers, cycles = limiting(report), part(report, "plan").get("interval_cycles")
     if bottleneck(report) == "input" and cycles:
-        return f"The input sets the interval of {cycles:,} cycles, a pixel each: only a faster clock raises the core's rate."
+        return f"The input sets the interval of {cycles:,} cycles, a pixel each: only a faster clock raises the rate."
     if not layers:
         return None
     names = layers[0]["name"] + (f" and {len(layers) - 1:,} more set" if len(layers) > 1 else " sets")
@@ -218,21 +219,29 @@ def _interval_step(report: Report) -> str | None:
 
 
 def _plan_steps(report: Report) -> list[str]:
-    """The next slower and the next faster plan, beside the one chosen."""
+    """The next faster and the next slower plan, beside the one chosen."""
     plans = {row["plan"]: row for row in report.get("neighbours") or []}
-    chosen, said = plans.get("chosen"), []
-    if not chosen:
-        return said
-    for name, word in (("larger", "faster"), ("smaller", "slower")):
-        if name in plans:
-            other = plans[name]
-            rate = 100 * (other["frames_per_second"] / chosen["frames_per_second"] - 1)
-            said.append(
-                f"The next {word} plan, by estimates: {other['frames_per_second']:,.0f} frames/s "
-                f"({_signed(round(rate))}{_SPACE}%) for {_change(chosen, other, 'luts', 'LUTs')} and "
-                f"{_change(chosen, other, 'block_rams', 'block RAMs')}."
-            )
-    return said
+    if "chosen" not in plans:
+        return []
+    words = (("larger", "faster"), ("smaller", "slower"))
+    return [_plan_step(report, plans["chosen"], plans[name], word) for name, word in words if name in plans]
+
+
+def _plan_step(report: Report, chosen: Report, other: Report, word: str) -> str:
+    rate = 100 * (other["frames_per_second"] / chosen["frames_per_second"] - 1)
+    luts, block_rams = _change(chosen, other, "luts", "LUTs"), _change(chosen, other, "block_rams", "block RAMs")
+    outcome = "" if fits(report, other) else "; it does not fit"
+    return (
+        f"The next {word} plan, by estimates: {other['frames_per_second']:,.0f} frames/s "
+        f"({_signed(round(rate))}{_SPACE}%) for {luts} and {block_rams}{outcome}."
+    )
+
+
+def fits(report: Report, plan: Report) -> bool:
+    """Whether a neighbouring plan is within what a plan may take, as far as the report tells."""
+    luts = part(report, "estimate").get("luts_usable", float("inf"))
+    block_rams = part(report, "synthesis").get("block_rams_available", float("inf"))
+    return plan["luts"] <= luts and plan["block_rams"] <= block_rams
 
 
 def _change(chosen: Report, other: Report, key: str, what: str) -> str:

@@ -1,6 +1,7 @@
 """``report.html``: one file that needs nothing from anywhere else, and reads the same with scripts turned off."""
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterable
 from typing import Any
@@ -37,6 +38,12 @@ _PARTS = (
     *("network", "sharing", "plan", "simulation", "accuracy", "synthesis", "estimate"),
     *("build", "certificate", "usage", "compression"),
 )
+_UNIT_NAMES = {
+    "luts": "estimated LUTs",
+    "additions": "additions",
+    "kernel_evaluations": "kernel evaluations",
+    "weight_bits": "bits of weights",
+}
 _SECTIONS = {
     "board": "Board",
     "sharing": "Result sharing",
@@ -69,6 +76,7 @@ def render_html(report: Report) -> str:
         "timeline": timeline(report),
         "link": link_share(report),
         "sections": _SECTIONS,
+        "unit_names": _UNIT_NAMES,
         "palette": PALETTE,
         "facts": facts,
         "report": report,
@@ -85,6 +93,7 @@ def render_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(context)
 
 
+@functools.cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("xnorweave.report", "."),

@@ -1,10 +1,10 @@
 """A frame's way through the pipeline, modelled from the plan's intervals and the layers' shapes.
 
 Modelled: a window starts when its last pixel is there, so a layer starts behind the layer before it by that part of a
-frame; it ends when its interval is over, and not before its last window. Wired layers and pooling take a pixel a cycle,
-so their interval begins with the first pixel, that of a folded convolution with the first window. A folded dense layer takes its inputs as they
-come, in the first of its folds, and has the others left when the last has come. Frames follow each other by the
-interval of the whole. Not modelled: FIFOs, and waiting for a later layer.
+frame; it ends when its interval is over, and not before its last window. Wired layers and pooling take a pixel a
+cycle, so their interval begins with the first pixel, that of a folded convolution with the first window. A folded
+dense layer takes its inputs as they come, in the first of its folds, and has the others left when the last has come.
+Frames follow each other by the interval of the whole. Not modelled: FIFOs, and waiting for a later layer.
 """
 
 import math
