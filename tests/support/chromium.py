@@ -38,11 +38,14 @@ class Chromium:
         What the console and the log said, and exceptions.
     requests : list of str
         Addresses asked for.
+    blocked : list of str
+        Why requests were refused.
     """
 
     def __init__(self, program: str, profile: Path):
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.blocked: list[str] = []
         self._number, self._buffer, self._session, self._loaded = 0, b"", None, False
         ours_out, theirs_in = self._pipe()
         theirs_out, ours_in = self._pipe()
@@ -107,6 +110,10 @@ class Chromium:
         """Load a file, and wait until it is there."""
         self._loaded = False
         self.call("Page.navigate", url=path.as_uri())
+        self.wait()
+
+    def wait(self) -> None:
+        """Until the page that was asked for is there."""
         while not self._loaded:
             self._next()
 
@@ -139,9 +146,13 @@ class Chromium:
 
     def _note(self, method: str, params: dict[str, Any]) -> None:
         match method:
+            case "Page.frameStartedLoading":
+                self._loaded = False
             case "Page.loadEventFired":
                 self._loaded = True
             case "Network.requestWillBeSent":
                 self.requests.append(params["request"]["url"])
+            case "Network.loadingFailed":
+                self.blocked.append(params.get("blockedReason", params["errorText"]))
             case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded":
                 self.complaints.append(json.dumps(params))
