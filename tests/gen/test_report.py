@@ -136,6 +136,11 @@ def test_terminal_shows_what_a_form_has_and_a_dash_where_it_has_nothing(line: li
     assert line in [row.split() for row in shown({"sharing": SHARING})]
 
 
+def test_terminal_shows_the_critical_path_in_one_line() -> None:
+    lines = [" ".join(line.split()) for line in shown({"synthesis": document()["synthesis"]})]
+    assert "critical path conv0: 36.9 ns, 64 % on wires" in lines
+
+
 def test_terminal_shows_the_notes() -> None:
     assert "Below a layer's name the strategy chosen. Builds fold fc1 <instead>." in " ".join(
         shown({"sharing": SHARING})
