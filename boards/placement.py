@@ -9,6 +9,7 @@ from typing import Any
 
 from xnorweave.boards.catalogue import Board, boards_that_fit
 from xnorweave.boards.mapping import CellCounts
+from xnorweave.boards.timing import critical_path
 from xnorweave.boards.tools import PlaceTools
 from xnorweave.errors import DoesNotFitError, ToolchainError
 from xnorweave.processes import run_tool
@@ -35,6 +36,8 @@ class Placement:
         Taken and on the chip.
     fmax_mhz : float
         Fastest clock that the routed design's logic allows.
+    critical_path : dict, optional
+        What limits it, as `xnorweave.boards.timing.critical_path` gives it.
     """
 
     luts: int
@@ -42,6 +45,7 @@ class Placement:
     block_rams: int
     block_rams_available: int
     fmax_mhz: float
+    critical_path: dict[str, Any] | None = None
 
 
 def check_fits(cells: CellCounts, board: Board) -> None:
@@ -143,6 +147,7 @@ def read_report(path: Path, board: Board, clock_mhz: float, *, fillers: int = 0)
             block_rams=int(block_rams["used"]),
             block_rams_available=int(block_rams["available"]),
             fmax_mhz=min(reached),
+            critical_path=critical_path(document),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolchainError(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.mapping import CellCounts, CoreSynthesis, link_core, synthesize_core
@@ -54,6 +55,8 @@ class Synthesis:
         File name in the build folder.
     tools : dict of str to str
         Versions of the tools, by name.
+    critical_path : dict, optional
+        What limits the clock: ``layer``, ``net_delay_ns``, ``logic_delay_ns``, ``steps``, ``from`` and ``to``.
     """
 
     board: str
@@ -68,6 +71,7 @@ class Synthesis:
     baud: int
     bitstream: str
     tools: dict[str, str]
+    critical_path: dict[str, Any] | None = None
 
 
 def synthesize(
@@ -213,4 +217,5 @@ def _result(plan: BoardPlan, placement: Placement, cells: CellCounts, versions: 
         baud=plan.baud,
         bitstream=_BITSTREAMS[plan.board.family],
         tools=versions,
+        critical_path=placement.critical_path,
     )

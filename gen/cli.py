@@ -324,10 +324,19 @@ def simulate(
 
 
 def _build_options(
-    board: str, strategy: Strategy, plan: commands.PlanOptions, seed: int, force: bool
+    command: str,
+    net: str,
+    board: str,
+    strategy: Strategy,
+    plan: commands.PlanOptions,
+    seed: int,
+    force: bool,
+    **own: object,
 ) -> commands.BuildOptions:
-    """What `synth` and `build` share."""
-    return commands.BuildOptions(board=board, strategy=strategy.value, plan=plan, seed=seed, force=force)
+    """What `synth` and `build` share; ``own`` is what else the command line says."""
+    given = {"fps": plan.fps, "clock": plan.clock_mhz, "plan": plan.file, "strategy": strategy.value, "seed": seed}
+    line = commands.command_line(command, net, board=board, **own, **given)
+    return commands.BuildOptions(board=board, strategy=strategy.value, plan=plan, seed=seed, force=force, command=line)
 
 
 @app.command()
@@ -348,7 +357,7 @@ def synth(
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
-        run = _build_options(board, strategy, options, seed, force)
+        run = _build_options("synth", net, board, strategy, options, seed, force, output=output)
         return commands.synth(network, output, run, stages)
 
     return _outcome(work, json)
@@ -376,8 +385,9 @@ def build(
         source = commands.find_network(net)
         frames = commands.find_images(source, data)
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
-        run = _build_options(board, strategy, options, seed, force)
         chosen = None if simulator is None else simulator.value
+        own = {"data": data, "images": images, "simulator": chosen, "output": output}
+        run = _build_options("build", net, board, strategy, options, seed, force, **own)
         return commands.build(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
 
     return _outcome(work, json)

@@ -73,8 +73,16 @@ def _facts(part: _Row) -> Table:
 
 def _synthesis(part: _Row) -> Table | Group:
     """The facts, and below them what to say of a plan that does not fit."""
-    facts = _facts({name: value for name, value in part.items() if name != "message"})
+    told = {name: value for name, value in part.items() if name != "message"}
+    if path := part.get("critical_path"):
+        told["critical_path"] = _critical_path(path)
+    facts = _facts(told)
     return Group(facts, Text(part["message"], style="bold yellow")) if "message" in part else facts
+
+
+def _critical_path(path: _Row) -> str:
+    nets, logic = path["net_delay_ns"], path["logic_delay_ns"]
+    return f"{path['layer'] or 'no layer'}: {nets + logic:.1f} ns, {100 * nets / (nets + logic):.0f} % on wires"
 
 
 def _rows(rows: list[_Row]) -> Table:

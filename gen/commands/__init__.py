@@ -5,7 +5,7 @@ from xnorweave.commands.environment import boards, doctor
 from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.importing import import_
 from xnorweave.commands.networks import inspect, share
-from xnorweave.commands.options import BuildOptions, ImportOptions, PlanOptions, SimulationOptions
+from xnorweave.commands.options import BuildOptions, ImportOptions, PlanOptions, SimulationOptions, command_line
 from xnorweave.commands.planning import plan
 from xnorweave.commands.source import Report, Source, find_images, find_network
 from xnorweave.commands.training import TrainOptions, train
@@ -20,6 +20,7 @@ __all__ = [
     "TrainOptions",
     "boards",
     "build",
+    "command_line",
     "compress_network",
     "doctor",
     "find_images",

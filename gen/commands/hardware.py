@@ -17,9 +17,10 @@ from xnorweave.boards.catalogue import board as find_board
 from xnorweave.boards.link import bytes_per_word
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
+from xnorweave.commands.described import pictures, provenance, usage
 from xnorweave.commands.networks import known_strategy, share_for_build, sharing_part
 from xnorweave.commands.options import BuildOptions, SimulationOptions
-from xnorweave.commands.planning import plan_for
+from xnorweave.commands.planning import choice_for, foreseen
 from xnorweave.commands.source import Report, head
 from xnorweave.console import Stages
 from xnorweave.cost import CostFamily
@@ -70,10 +71,12 @@ def synth(network: Network, output: Path, options: BuildOptions, stages: Stages)
     """Synthesize, place and route into the folder ``output``; gives ``synthesis``."""
     board = find_board(options.board)
     with build_folder(output, force=options.force) as folder, _logs_kept(folder):
-        made = plan_for(network, board, options.plan)
-        report, graphs = _shared(network, options.strategy, made, board.family, stages)
-        design = _emit(network, folder, made, graphs, report, stages)
+        chosen = choice_for(network, board, options.plan)
+        report, graphs = _shared(network, options.strategy, chosen.plan, board.family, stages)
+        report |= foreseen(chosen, board, network, options.plan)
+        design = _emit(network, folder, chosen.plan, graphs, report, stages)
         report["synthesis"] = _synthesize(design, board, folder, options, stages)
+        report |= provenance(network, options) | usage(network, design, board, report["synthesis"])
         report = write_report(folder, report)
     return report | {"folder": str(output)}
 
@@ -125,8 +128,10 @@ def build(
             "simulator=golden: is what the hardware is compared with; give amaranth, icarus or verilator"
         )
     with build_folder(output, force=options.force) as folder, _logs_kept(folder):
-        made = plan_for(network, board, options.plan)
-        report, graphs = _shared(network, options.strategy, made, board.family, stages)
+        chosen = choice_for(network, board, options.plan)
+        made = chosen.plan
+        report, graphs = _shared(network, options.strategy, made, board.family, stages, control=True)
+        report |= foreseen(chosen, board, network, options.plan)
         design = _emit(network, folder, made, graphs, report, stages)
         run = SimulationOptions(simulator=simulator or _fastest_simulator(), strategy=options.strategy)
         report |= _simulate(network, _first(data, count), run, design, stages, made, graphs)
@@ -139,6 +144,7 @@ def build(
         report |= _golden_accuracy(network, data)
         report["synthesis"] = _synthesize(design, board, folder, options, stages)
         _add_rate(report, design)
+        report |= provenance(network, options) | usage(network, design, board, report["synthesis"])
         report = write_report(folder, report)
     return report | {"folder": str(output)}
 
@@ -157,15 +163,20 @@ def mismatch_error(report: Report) -> MismatchError | None:
 
 
 def _shared(
-    network: Network, strategy: str, made: Plan, family: CostFamily, stages: Stages
+    network: Network, strategy: str, made: Plan, family: CostFamily, stages: Stages, *, control: bool = False
 ) -> tuple[Report, dict[str, AdderGraph]]:
     """Head and ``sharing`` of a build's report, for which every form is counted; and the graphs to build."""
     wired = {layer.name for layer in made.layers if layer.engine == "spatial"}
-    rows = share_for_build(network, strategy, stages, layers=wired, family=family, unit_levels=made.unit_levels)
+    rows = share_for_build(
+        network, strategy, stages, layers=wired, family=family, unit_levels=made.unit_levels, control=control
+    )
     graphs = {row.name: row.graph for row in rows if row.graph is not None}
     built = {row.strategy for row in rows}
-    named = built.pop() if len(built) == 1 else strategy
-    return head(network) | {"strategy": named, "sharing": sharing_part(rows, family)}, graphs
+    report = head(network) | {"strategy": built.pop() if len(built) == 1 else strategy}
+    if graphs:
+        coefficients = sum(row.inputs * row.outputs for row in rows if row.name in graphs)
+        report["certificate"] = {"graphs": len(graphs), "coefficients": coefficients}
+    return report | {"sharing": sharing_part(rows, family)} | pictures(network), graphs
 
 
 def _plan_of_no_board(network: Network, file: Path | None) -> Plan:
@@ -247,7 +258,8 @@ def _synthesize(design: Design, board: Board, folder: Path, options: BuildOption
             stages.advance(round(100 * share))
 
     clock_mhz = options.plan.clock_mhz
-    return asdict(synthesize(design, board, folder, seed=options.seed, clock_mhz=clock_mhz, progress=tell))
+    done = asdict(synthesize(design, board, folder, seed=options.seed, clock_mhz=clock_mhz, progress=tell))
+    return {name: value for name, value in done.items() if value is not None}
 
 
 def _add_measured(report: Report) -> None:

@@ -93,7 +93,14 @@ def share(network: Network, strategy: str, stages: Stages, *, family: CostFamily
 
 
 def share_for_build(
-    network: Network, strategy: str, stages: Stages, *, layers: Collection[str], family: CostFamily, unit_levels: int
+    network: Network,
+    strategy: str,
+    stages: Stages,
+    *,
+    layers: Collection[str],
+    family: CostFamily,
+    unit_levels: int,
+    control: bool = False,
 ) -> list[LayerSharing]:
     """Count the layers that are wired in every form, and keep the graphs to build.
 
@@ -111,6 +118,8 @@ def share_for_build(
         Of the target.
     unit_levels : int
         Of the plan.
+    control : bool
+        Whether to count random weights of the same shapes as well.
 
     Raises
     ------
@@ -125,6 +134,7 @@ def share_for_build(
         strategy=choice,
         family=family,
         unit_levels=unit_levels,
+        control=control,
         keep=True,
         workers=os.cpu_count() or 1,
         progress=lambda done, total: stages.advance(1000 * done // total),

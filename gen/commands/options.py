@@ -1,11 +1,13 @@
 """What a user may choose for a simulation and a build."""
 
+import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnorweave.importers import PixelRule
 
-__all__ = ["BuildOptions", "ImportOptions", "PlanOptions", "SimulationOptions"]
+__all__ = ["BuildOptions", "ImportOptions", "PlanOptions", "SimulationOptions", "command_line"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,8 @@ class BuildOptions:
         Replace a folder that is no build of ours.
     plan : PlanOptions
         How to plan.
+    command : str
+        The command line that asks for this, for the report; see `command_line`.
     """
 
     board: str
@@ -101,3 +105,26 @@ class BuildOptions:
     seed: int = 1
     force: bool = False
     plan: PlanOptions = field(default_factory=PlanOptions)
+    command: str = ""
+
+
+def command_line(command: str, net: str, **options: object) -> str:
+    """A command as a shell takes it, with the options that are not None; of paths only the last part.
+
+    Where files lie differs between machines that make the same build, and is nobody's business who reads its report.
+
+    Parameters
+    ----------
+    command : str
+        E.g. ``build``.
+    net : str
+        A shipped network's word, or a file.
+    **options : object
+        Values by the option's name.
+    """
+    words = ["xnorweave", command, os.path.basename(os.path.normpath(net))]  # noqa: PTH119 -- may be no path
+    for name, value in options.items():
+        if value is not None:
+            text = os.path.basename(os.path.abspath(value)) if isinstance(value, Path) else f"{value}"  # noqa: PTH100, PTH119
+            words += [f"--{name}", text]
+    return shlex.join(words)

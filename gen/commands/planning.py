@@ -19,7 +19,7 @@ from xnorweave.passes.schedule import Family, levels_for_clock
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.stream_cost import link_resources
 
-__all__ = ["board_budget", "board_levels", "plan", "plan_for"]
+__all__ = ["board_budget", "board_levels", "choice_for", "foreseen", "plan", "plan_for"]
 
 # Share of the LUTs that a plan may take: place and route fails, misses its clock, or takes hours on a chip that is
 # nearly full, and estimates are some percent off. On ECP5 designs of up to 66 % were routed in 20 minutes, and one of
@@ -73,15 +73,20 @@ def plan_for(network: Network, board: Board, options: PlanOptions) -> Plan:
     DataError, UnsupportedError
         Where the file is no plan of this network.
     """
+    return choice_for(network, board, options).plan
+
+
+def choice_for(network: Network, board: Board, options: PlanOptions) -> PlanChoice:
+    """As `plan_for`, with the neighbours of a plan that was not given."""
     if options.file is None:
-        return _choose(network, board, options).plan
+        return _choose(network, board, options)
     made = _load(network, board, options.file, options)
     if _hopeless(made, board, network):
         raise DoesNotFitError(
             f"{board.name}: the plan of {options.file} wants about {_rams(made, board, network)} block RAMs, "
             f"the chip has {board.block_rams}; remedy: weights in logic, narrower folds, a larger board, or no --plan"
         )
-    return made
+    return PlanChoice(plan=made, smaller=None, larger=None)
 
 
 def _rams(made: Plan, board: Board, network: Network) -> int:
@@ -114,10 +119,7 @@ def plan(network: Network, board_name: str, options: PlanOptions, output: Path |
     document = plan_document(made, block_ram_bits=board.block_ram_bits)
     report = head(network) | {"plan": document | {"slowest": _slowest(made)}}
     report["synthesis"] = _estimate(made, board, network, clock_mhz) | _fit(made, board, network)
-    neighbours = (("smaller", chosen.smaller), ("chosen", made), ("larger", chosen.larger))
-    report["neighbours"] = [
-        {"plan": name} | _totals(each, board, network, clock_mhz) for name, each in neighbours if each is not None
-    ]
+    report["neighbours"] = _neighbours(chosen, board, network, clock_mhz)
     if output is not None:
         try:
             output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
@@ -125,6 +127,21 @@ def plan(network: Network, board_name: str, options: PlanOptions, output: Path |
             raise DataError(f"{output}: cannot be written ({e.strerror}); choose another path") from e
         report["written"] = str(output)
     return report
+
+
+def foreseen(chosen: PlanChoice, board: Board, network: Network, options: PlanOptions) -> Report:
+    """``estimate`` and ``neighbours`` of a build's report: what its plan was thought to take, and the next plans."""
+    made, clock_mhz = chosen.plan, _clock(board, options.clock_mhz)
+    names = ("luts", "block_rams", "clock_mhz", "frames_per_second")
+    full = _estimate(made, board, network, clock_mhz)
+    estimate = {"slowest": _slowest(made)} | {name: full[name] for name in names}
+    estimate["luts_usable"] = int(_USABLE[board.family] * board.luts)
+    return {"estimate": estimate, "neighbours": _neighbours(chosen, board, network, clock_mhz)}
+
+
+def _neighbours(chosen: PlanChoice, board: Board, network: Network, clock_mhz: float) -> list[dict[str, Any]]:
+    plans = (("smaller", chosen.smaller), ("chosen", chosen.plan), ("larger", chosen.larger))
+    return [{"plan": name} | _totals(each, board, network, clock_mhz) for name, each in plans if each is not None]
 
 
 def _clock(board: Board, clock_mhz: float | None) -> float:

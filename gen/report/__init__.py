@@ -5,22 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from xnorweave import __version__
 from xnorweave.build_folder import REPORT_FORMAT
+from xnorweave.report.atlas import kernel_atlas
+from xnorweave.report.facts import slowness, verdict
+from xnorweave.report.page import render_html
 
-__all__ = ["REPORT_FORMAT", "file_digests", "render_html", "slowness", "verdict", "write_report"]
+__all__ = ["REPORT_FORMAT", "file_digests", "kernel_atlas", "render_html", "slowness", "verdict", "write_report"]
 
 _OWN_FILES = ("report.json", "report.html")
-_PLAN_COLUMNS = {
-    "pe": "PE",
-    "simd": "SIMD",
-    "interval_cycles": "Interval, cycles",
-    "latency_cycles": "Latency, cycles",
-    "luts_estimated": "LUTs, estimated",
-    "block_ram_bits": "Block RAM bits",
-}
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
@@ -56,94 +49,3 @@ def file_digests(folder: Path) -> list[dict[str, Any]]:
         }
         for path in paths
     ]
-
-
-def slowness(plan: dict[str, Any]) -> str | None:
-    """What to say of a plan whose frames take longer in simulation than planned."""
-    if not plan.get("slower_than_planned"):
-        return None
-    measured, planned = plan["interval_cycles_measured"], plan["interval_cycles"]
-    return f"slower than planned: a frame every {measured:,} cycles, {planned:,} planned"
-
-
-def verdict(report: dict[str, Any]) -> str:
-    """One sentence that says what the build came to."""
-    simulation, synthesis, accuracy = (report.get(part) or {} for part in ("simulation", "synthesis", "accuracy"))
-    name = report.get("network", {}).get("name", "network")
-    said = [f"{name} fits {synthesis['board']} and meets its clock"] if synthesis.get("fmax_mhz") else [str(name)]
-    if simulation:
-        images = f"{simulation['images']:,} images"
-        wrong = simulation["mismatches"]
-        said.append(f"bit-exact on {images}" if not wrong else f"differs on {wrong:,} of {images}")
-    if accuracy:
-        said.append(f"{accuracy['percent']:.1f} % of {accuracy['images']:,} images right")
-    if slow := slowness(report.get("plan") or {}):
-        said.append(slow)
-    if synthesis.get("frames_per_second"):
-        said.append(f"{synthesis['frames_per_second']:,.0f} frames per second in the core")
-        if synthesis.get("link_frames_per_second"):
-            said.append(f"{synthesis['link_frames_per_second']:,.0f} over the serial link")
-    return "; ".join(said) + "."
-
-
-def render_html(report: dict[str, Any]) -> str:
-    """The report as one page that needs nothing from anywhere else."""
-    environment = Environment(
-        loader=PackageLoader("xnorweave.report", "."),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = lambda value: "\u2013" if value is None else f"{value:,}"
-    environment.filters["size"] = _size
-    layers = (report.get("plan") or {}).get("layers", [])
-    page = environment.get_template("report.html.j2")
-    parts = ("network", "sharing", "plan", "simulation", "accuracy", "synthesis", "files")
-    return page.render(
-        {part: report.get(part) or {} for part in parts},
-        version=report.get("version", __version__),
-        strategy=report.get("strategy"),
-        verdict=verdict(report),
-        good=not (report.get("simulation") or {}).get("mismatches"),
-        tiles=_tiles(report),
-        slowness=slowness(report.get("plan") or {}),
-        usage=_usage(report.get("synthesis") or {}),
-        plan_columns={name: title for name, title in _PLAN_COLUMNS.items() if any(name in row for row in layers)},
-    )
-
-
-def _tiles(report: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The few numbers that a reader looks for first: value, unit, meaning."""
-    synthesis, accuracy, simulation = (report.get(part) or {} for part in ("synthesis", "accuracy", "simulation"))
-    tiles = []
-    if accuracy:
-        tiles.append((f"{accuracy['percent']:.1f}", "%", f"right, of {accuracy['images']:,} images"))
-    if synthesis.get("frames_per_second"):
-        tiles.append((f"{synthesis['frames_per_second']:,.0f}", "/s", "frames, in the core"))
-    if synthesis.get("fmax_mhz"):
-        clock = f"clock; {synthesis['fmax_mhz']:.1f} MHz reached"
-        tiles.append((f"{synthesis['clock_mhz']:g}", "MHz", clock))
-    if simulation:
-        simulator = f"mismatches; {simulation['images']:,} images in {simulation['simulator']}"
-        tiles.append((f"{simulation['mismatches']:,}", "", simulator))
-    totals = (report.get("sharing") or {}).get("totals") or {}
-    used = totals.get("additions_built")
-    if used and totals.get("additions_unshared"):
-        saved = 100 * (1 - used / totals["additions_unshared"])
-        tiles.append((f"{saved:.0f}", "%", "fewer additions by sharing"))
-    return tiles
-
-
-def _usage(synthesis: dict[str, Any]) -> list[tuple[str, int, int, float]]:
-    """Name, used, available and percent of each resource that the board has a limit for."""
-    rows = []
-    for key, name in (("luts", "Logic cells"), ("flip_flops", "Flip-flops"), ("block_rams", "Block RAMs")):
-        used, available = synthesis.get(key), synthesis.get(f"{key}_available")
-        if used is not None and available:
-            rows.append((name, used, available, min(100.0, 100 * used / available)))
-    return rows
-
-
-def _size(value: int) -> str:
-    return f"{value:,} B" if value < 10_000 else f"{value / 1024:,.0f} KiB"

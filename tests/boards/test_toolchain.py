@@ -361,6 +361,9 @@ def test_core_to_bitstream(core, name, clock_mhz, fmax_mhz, tmp_path):
     assert result.block_rams_available == board(name).block_rams
     assert result.clock_mhz == pytest.approx(clock_mhz or board(name).clock_mhz)
     assert result.fmax_mhz >= fmax_mhz
+    assert result.critical_path is not None
+    path_ns = result.critical_path["net_delay_ns"] + result.critical_path["logic_delay_ns"]
+    assert path_ns == pytest.approx(1000 / result.fmax_mhz, rel=0.05)
     assert (tmp_path / result.bitstream).stat().st_size > 1000
     assert set(result.tools) == {"yosys", f"nextpnr-{board(name).family}"}
     assert [stage for stage, _ in stages][:2] == ["mapping", "linking"]

@@ -36,7 +36,8 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_wheel_holds_every_source(built: tuple[Path, Path]) -> None:
     names = set(zipfile.ZipFile(built[0]).namelist())
     assert sources() - names == set()
-    assert {"xnorweave/networks/fashion_mnist.npz", "xnorweave/report/report.html.j2", "xnorweave/py.typed"} <= names
+    assert {"xnorweave/networks/fashion_mnist.npz", "xnorweave/py.typed"} <= names
+    assert {f"xnorweave/report/{name}" for name in ("report.html.j2", "style.css.j2", "script.js")} <= names
     assert not [name for name in names if not name.startswith(("xnorweave/", "xnorweave-"))]
 
 

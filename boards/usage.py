@@ -1,0 +1,113 @@
+"""How to use a finished bitstream: pins, the command that loads it, and a program that talks to it."""
+
+from typing import Any
+
+from amaranth.build import DiffPairs, Pins, Resource, Subsignal
+
+from xnorweave.boards.catalogue import Board
+from xnorweave.boards.link import bytes_per_word
+from xnorweave.design import Design
+
+__all__ = ["usage_of"]
+
+# What amaranth-boards calls for each board, {} being the bitstream. Where that wants files that a build does not
+# write, openFPGALoader by its own name of the board; a board whose loader is not known is left out.
+_LOADERS = {
+    "blackice": "cp {} /dev/ttyACM0",
+    "blackice-ii": "cp {} /dev/ttyACM0",
+    "colorlight-5a75b-r7-0": "openFPGALoader -c ft232 -m {}",
+    "ecp5-5g-evn": "openFPGALoader -b ecp5_evn {}",
+    "ecpix5-45": "openFPGALoader -c ft2232 -m {}",
+    "ecpix5-85": "openFPGALoader -c ft2232 -m {}",
+    "ice40-hx8k-b-evn": "iceprog -S {}",
+    "icebreaker": "iceprog {}",
+    "icepi-zero": "openFPGALoader -b icepi-zero {} --write-flash",
+    "icestick": "iceprog {}",
+    "icesugar": "icesprog {}",
+    "icesugar-nano": "icesprog {}",
+    "icesugar-pro": "icesprog {}",
+    "nandland-go": "iceprog {}",
+    "ulx3s-12f": "openFPGALoader -b ulx3s -m {}",
+    "ulx3s-25f": "openFPGALoader -b ulx3s -m {}",
+    "ulx3s-45f": "openFPGALoader -b ulx3s -m {}",
+    "ulx3s-85f": "openFPGALoader -b ulx3s -m {}",
+}
+_MOST_CLASSES = 100
+
+
+def usage_of(
+    board: Board, design: Design, *, kind: str, baud: int, bitstream: str, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """``usage`` of a report.
+
+    Parameters
+    ----------
+    board : Board
+        What the bitstream is for.
+    design : Design
+        The core in it.
+    kind : {"pixels", "bits"}
+        Of the network's input.
+    baud : int
+        Of the serial link.
+    bitstream : str
+        File name in the build folder.
+    classes : tuple of str
+        What the answers mean, as far as the network says.
+
+    Returns
+    -------
+    dict
+        ``pins``, ``baud``, ``frame_bytes``, ``answer_bytes``, ``ports`` of the core, ``host`` (lines of Python) and,
+        where there are any, ``load`` (a command) and ``classes`` (the first ones).
+    """
+    frame_bytes = design.input_words * bytes_per_word(design.input_bits)
+    answer_bytes = bytes_per_word(design.output_bits)
+    load = {"load": _LOADERS[board.name].format(bitstream)} if board.name in _LOADERS else {}
+    named = {"classes": list(classes[:_MOST_CLASSES])} if classes else {}
+    return {
+        "board": board.title,
+        "pins": _pins(board),
+        "baud": baud,
+        "frame_bytes": frame_bytes,
+        "answer_bytes": answer_bytes,
+        "ports": {
+            "clk": 1,
+            "rst": 1,
+            "i__payload": design.input_bits,
+            "o__payload": design.output_bits,
+        },
+        "host": _host(kind == "bits" and design.input_bits > 1, baud, answer_bytes),
+        **load,
+        **named,
+    }
+
+
+def _pins(board: Board) -> dict[str, str]:
+    """Pins of the chip: the clock, and the serial port as the chip sees it."""
+    platform: Any = board.platform()
+    clock: Resource = platform.resources[platform.default_clk, 0]
+    uart: Resource = platform.resources["uart", 0]
+    pins = {"clock": _first_pin(clock.ios[0])}
+    for each in uart.ios:
+        if isinstance(each, Subsignal) and each.name in ("rx", "tx"):
+            pins[each.name] = _first_pin(each.ios[0])
+    return {name: pin for name, pin in pins.items() if pin}
+
+
+def _first_pin(ios: object) -> str:
+    if isinstance(ios, Pins):
+        return ios.names[0]
+    return ios.p.names[0] if isinstance(ios, DiffPairs) else ""
+
+
+def _host(packed: bool, baud: int, answer_bytes: int) -> list[str]:
+    """A program for the protocol of `xnorweave.boards.link.Link`: a frame's bytes, then the answer's."""
+    words = 'numpy.packbits(image, axis=-1, bitorder="little")' if packed else "image"
+    return [
+        "import numpy, serial",
+        f'port = serial.Serial("/dev/ttyUSB1", {baud}, timeout=1)',
+        'for image in numpy.load("images.npz")["x"]:',
+        f"    port.write({words}.tobytes())",
+        f'    print(int.from_bytes(port.read({answer_bytes}), "little"))',
+    ]

@@ -1,0 +1,96 @@
+"""What sharing bought, form by form, in each of the four units."""
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["FORMS", "UNITS", "Step", "Unit", "made_similar", "waterfall"]
+
+UNITS = {
+    "kernel_evaluations": "Kernel evaluations",
+    "additions": "Additions",
+    "adder_bits": "Adder bits",
+    "luts": "LUTs, estimated",
+}
+FORMS = {
+    "unshared": "naive",
+    "repeated": "repeated kernels once",
+    "kernel": "+ inverse kernels",
+    "graph": "+ partial sums",
+    "units": "units, fewest LUTs",
+}
+_SIMILAR = "+ similar kernels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One form of one unit.
+
+    Parameters
+    ----------
+    label : str
+        What is shared.
+    value : int
+        How many of the unit are left.
+    percent : float
+        Of the naive form.
+    random_percent : float, optional
+        The same of random weights, where they were counted.
+    built : bool
+        Whether this is what the build has.
+    """
+
+    label: str
+    value: int
+    percent: float
+    random_percent: float | None = None
+    built: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A unit and its steps, from the naive form on."""
+
+    title: str
+    steps: tuple[Step, ...]
+
+
+def waterfall(report: dict[str, Any]) -> list[Unit]:
+    """The units of which the report's totals have the naive form and one more."""
+    totals = (report.get("sharing") or {}).get("totals") or {}
+    found = [Unit(title=title, steps=tuple(_steps(report, totals, unit))) for unit, title in UNITS.items()]
+    return [unit for unit in found if len(unit.steps) > 1]
+
+
+def _steps(report: dict[str, Any], totals: dict[str, Any], unit: str) -> list[Step]:
+    whole, random = totals.get(f"{unit}_unshared"), totals.get("random") or {}
+    if not whole:
+        return []
+    steps = []
+    for form, label in FORMS.items():
+        value = totals.get(f"{unit}_{form}")
+        if value is not None:
+            built = form == {"none": "unshared"}.get(report.get("strategy", ""), report.get("strategy"))
+            drawn = _percent(random.get(f"{unit}_{form}"), random.get(f"{unit}_unshared"))
+            steps.append(Step(label=label, value=value, percent=100 * value / whole, random_percent=drawn, built=built))
+        if form == "kernel":
+            steps += _similar(report, unit, whole)
+    value = totals.get(f"{unit}_built")
+    if value is not None and not any(step.built for step in steps):
+        steps.append(
+            Step(label="as built, the best of each layer", value=value, percent=100 * value / whole, built=True)
+        )
+    return steps
+
+
+def _similar(report: dict[str, Any], unit: str, whole: int) -> list[Step]:
+    value = ((report.get("compression") or {}).get("after") or {}).get(unit)
+    return [] if value is None else [Step(label=_SIMILAR, value=value, percent=100 * value / whole)]
+
+
+def _percent(value: int | None, whole: int | None) -> float | None:
+    return 100 * value / whole if value is not None and whole else None
+
+
+def made_similar(report: dict[str, Any]) -> list[str]:
+    """Lines of the network's history that tell of kernels made similar before this build."""
+    return [line for line in (report.get("build") or {}).get("history", []) if line.startswith("compressed for ")]
