@@ -49,7 +49,8 @@ def golden_core(network: Network) -> FrameCore:
     if not isinstance(network.layers[-1], ArgMax):
         last = network.layers[-1].name
         raise UnsupportedError(
-            f"{last}: the golden model answers with the class of an ArgMax, and here is none; simulate amaranth or verilator"
+            f"{last}: the golden model answers with the class of an ArgMax, and here is none; "
+            "take amaranth or verilator"
         )
     channels, height, width = network.input.shape
     step = 8 if network.input.kind == "pixels" else 1

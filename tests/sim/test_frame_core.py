@@ -15,7 +15,10 @@ from xnorweave.sim.frame_core import amaranth_core, golden_core, verilator_core
 from xnorweave.sim.vectors import input_words
 
 
-def network(kind="pixels", channels=2, last=(ArgMax(name="best"),)):
+BEST = (ArgMax(name="best"),)
+
+
+def network(kind="pixels", channels=2, last=BEST):
     rng = np.random.default_rng(8)
     layers = (
         Conv2D(name="conv", weights=rng.choice(np.array([-1, 1], np.int8), (4, channels, 3, 3))),
