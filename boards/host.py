@@ -1,6 +1,5 @@
 """Classify images on a board: the host's side of `docs/link.md` over a serial port."""
 
-import hashlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from xnorweave.boards import exchange
 from xnorweave.boards.exchange import Exchange
-from xnorweave.boards.packets import DIGEST_BYTES, Kind, Packet, Refusal, Result, Status, packet_bytes
+from xnorweave.boards.packets import Kind, Packet, Refusal, Result, Status, digest, packet_bytes
 from xnorweave.boards.serial_line import SerialLine
 from xnorweave.errors import DataError, DeviceError, located
 from xnorweave.network import ArgMax, Network
@@ -30,8 +29,8 @@ Progress = Callable[[int, int], None]
 
 
 def network_digest(network: Network) -> bytes:
-    """By what a board tells which network it holds: the first bytes of the SHA-256 of the network file."""
-    return hashlib.sha256(network_bytes(network)).digest()[:DIGEST_BYTES]
+    """By what a board tells which network it holds."""
+    return digest(network_bytes(network))
 
 
 def frame_payloads(network: Network, frames: NDArray[np.uint8]) -> list[bytes]:

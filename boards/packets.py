@@ -1,5 +1,6 @@
 """Packets between a host and a board, as `docs/link.md` has them: COBS, CRC, bodies, status. Nothing of ports."""
 
+import hashlib
 import struct
 import zlib
 from dataclasses import astuple, dataclass
@@ -20,6 +21,7 @@ __all__ = [
     "Status",
     "cobs_decode",
     "cobs_encode",
+    "digest",
     "packet_bytes",
     "packet_of",
 ]
@@ -52,6 +54,11 @@ class Refusal(IntEnum):
     LENGTH = 1
     NO_ROOM = 2
     KIND = 3
+
+
+def digest(content: bytes) -> bytes:
+    """How a status names a file: the first bytes of the SHA-256 of its content."""
+    return hashlib.sha256(content).digest()[:DIGEST_BYTES]
 
 
 def cobs_encode(data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Packets over a serial port, and questions that a board answers at once."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,4 +131,6 @@ def _port_errors() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    """The system's words; pyserial wraps them, and the port's name, in its own."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)

@@ -14,7 +14,6 @@ from xnorweave.sim.bench import Stimulus
 from xnorweave.sim.frame_core import amaranth_core, golden_core, verilator_core
 from xnorweave.sim.vectors import input_words
 
-
 BEST = (ArgMax(name="best"),)
 
 
