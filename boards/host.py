@@ -22,6 +22,7 @@ __all__ = ["DEFAULT_BAUD", "Board", "Classification", "Run", "frame_payloads", "
 DEFAULT_BAUD = 1_000_000
 
 _PAUSE_S = 0.005
+_MOST_DOUBLINGS = 10
 _SILENCES_TO_RESET = 2
 
 Progress = Callable[[int, int], None]
@@ -302,9 +303,10 @@ class _Courier:
         longest = packet_bytes(Packet(kind=Kind.FRAME, sequence=0, payload=bytes(status.frame_bytes)))
         window = min(status.buffer_frames, exchange.MAX_WINDOW)
         self._patience_s = line.timeout_s + line.seconds(window * (len(longest) + 1))
-        self._pause_s = max(_PAUSE_S, line.seconds(len(longest)))
+        self._pauses_s = (max(_PAUSE_S, line.seconds(len(longest))), line.timeout_s / 4)
         self._heard_at = time.monotonic()
         self._paused_until = 0.0
+        self._refusals = 0
         self._silences = 0
 
     def carry(self) -> None:
@@ -341,7 +343,8 @@ class _Courier:
         if result is None:
             self._traffic.ignored += 1
         elif self._traffic.take_result(packet.sequence, result):
-            self._heard_at, self._paused_until, self._silences = time.monotonic(), 0.0, 0
+            self._heard_at, self._paused_until = time.monotonic(), 0.0
+            self._refusals = self._silences = 0
             if self._progress is not None:
                 self._progress(self._traffic.done, len(self._payloads))
 
@@ -353,7 +356,10 @@ class _Courier:
                 "open the port again, and see what the board holds"
             )
         if why == Refusal.NO_ROOM and self._traffic.take_refusal(packet.sequence):
-            self._paused_until = time.monotonic() + self._pause_s
+            # Longer each time, as a slow board would else be asked until there are no numbers left.
+            least_s, most_s = self._pauses_s
+            self._paused_until = time.monotonic() + min(least_s * 2**self._refusals, max(least_s, most_s))
+            self._refusals = min(self._refusals + 1, _MOST_DOUBLINGS)
 
     def _be_patient_no_more(self) -> None:
         self._silences += 1

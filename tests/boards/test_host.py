@@ -374,7 +374,7 @@ def test_a_core_that_hangs_is_reset() -> None:
                 super()._answer_oldest()
 
     frames = payloads(10)
-    with Hanging(answer, STATUS) as board, host(board, timeout_s=0.1) as it:
+    with Hanging(answer, STATUS) as board, host(board, timeout_s=0.2, tries=6) as it:
         run = it.run(frames)
         assert run.words == tuple(zlib.crc32(frame) for frame in frames)
         assert run.sent_again >= 2
