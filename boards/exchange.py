@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from xnorweave.boards.packets import MAX_SEQUENCE, Result
 from xnorweave.errors import DeviceError
 
-__all__ = ["MAX_WINDOW", "Exchange", "Sequence"]
+__all__ = ["MAX_WINDOW", "Exchange", "SequenceNumbers"]
 
 MAX_WINDOW = 64
 """Frames on their way at once: few enough that numbers do not come round while a board is silent for once."""
 
 
-class Sequence:
+class SequenceNumbers:
     """The next sequence number; counts through a session."""
 
     def __init__(self, first: int = 0) -> None:
@@ -46,7 +46,7 @@ class Exchange:
         How many may be on their way at once.
     tries : int
         How often one is sent at most.
-    sequence : Sequence
+    sequence : SequenceNumbers
         Of the session.
 
     Attributes
@@ -59,7 +59,7 @@ class Exchange:
         Results of no frame that still waits for one.
     """
 
-    def __init__(self, frames: int, *, window: int, tries: int, sequence: Sequence) -> None:
+    def __init__(self, frames: int, *, window: int, tries: int, sequence: SequenceNumbers) -> None:
         self.results: list[Result | None] = [None] * frames
         self.sent_again = 0
         self.ignored = 0
@@ -94,7 +94,7 @@ class Exchange:
         return self._sequence.next in self._sent
 
     def next(self) -> tuple[int, int] | None:
-        """Sequence number and frame to send now; None where nothing is to be sent.
+        """SequenceNumbers number and frame to send now; None where nothing is to be sent.
 
         Raises
         ------

@@ -9,8 +9,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from xnorweave.boards import exchange
-from xnorweave.boards.exchange import Exchange
+from xnorweave.boards.exchange import MAX_WINDOW, Exchange, SequenceNumbers
 from xnorweave.boards.packets import Kind, Packet, Refusal, Result, Status, digest, packet_bytes
 from xnorweave.boards.serial_line import SerialLine
 from xnorweave.errors import DataError, DeviceError, located
@@ -175,7 +174,7 @@ class Board:
         """Open the port, and check that it is the board wanted."""
         self.close()
         # Not always the same number: answers to an earlier host may still be on the line.
-        sequence = exchange.Sequence(random.randrange(256))
+        sequence = SequenceNumbers(random.randrange(256))
         with located(self.port):
             self._line = SerialLine(
                 self.port, baud=self._baud, timeout_s=self._timeout_s, tries=self._tries, sequence=sequence
@@ -301,7 +300,7 @@ class _Courier:
         self._word_bytes = status.word_bytes
         self._progress = progress
         longest = packet_bytes(Packet(kind=Kind.FRAME, sequence=0, payload=bytes(status.frame_bytes)))
-        window = min(status.buffer_frames, exchange.MAX_WINDOW)
+        window = min(status.buffer_frames, MAX_WINDOW)
         self._patience_s = line.timeout_s + line.seconds(window * (len(longest) + 1))
         self._pauses_s = (max(_PAUSE_S, line.seconds(len(longest))), line.timeout_s / 4)
         self._heard_at = time.monotonic()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import serial
 
-from xnorweave.boards.exchange import Sequence
+from xnorweave.boards.exchange import SequenceNumbers
 from xnorweave.boards.packets import DELIMITER, Decoder, Kind, Packet, Refusal, Status, packet_bytes
 from xnorweave.errors import DeviceError
 
@@ -32,7 +32,7 @@ class SerialLine:
         How long an answer may take, besides the time that the line takes.
     tries : int
         How often a question is asked.
-    sequence : Sequence
+    sequence : SequenceNumbers
         Numbers of this session.
 
     Attributes
@@ -46,7 +46,7 @@ class SerialLine:
         Where the port cannot be opened; later, where it is closed under us.
     """
 
-    def __init__(self, port: str, *, baud: int, timeout_s: float, tries: int, sequence: Sequence) -> None:
+    def __init__(self, port: str, *, baud: int, timeout_s: float, tries: int, sequence: SequenceNumbers) -> None:
         self.baud, self.timeout_s, self.tries, self.sequence = baud, timeout_s, tries, sequence
         self.came_bytes = 0
         self._decoder = Decoder(_LONGEST_ANSWER_BYTES)

@@ -215,10 +215,10 @@ def _classification(part: _Row) -> Group:
     frames = part["frames"]
     columns = {"image": "image", "label": "class", "word": "word", "expected": "expected", "cycles": "cycles"}
     columns = {name: title for name, title in columns.items() if name in frames[0]}
-    table = _table(*columns.values(), left=3)
+    table = _table(*columns.values(), left=len(columns) - ("cycles" in columns))
     for row in frames[:_MOST_FRAMES]:
         style = None if row.get("right", True) else "yellow"
-        table.add_row(*(_cell(row[name]) for name in columns), style=style)
+        table.add_row(*(_cell(row.get(name)) for name in columns), style=style)
     more = len(frames) - _MOST_FRAMES
     facts = _facts({name: value for name, value in part.items() if name != "frames"})
     return Group(facts, Text(""), table, Text(f"and {more:,} more; --json has all") if more > 0 else "")

@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from xnorweave.boards.exchange import Exchange, Sequence
+from xnorweave.boards.exchange import Exchange, SequenceNumbers
 from xnorweave.boards.packets import Result
 from xnorweave.errors import DeviceError
 
 
 def exchange(frames: int, window: int = 4, tries: int = 3, first: int = 0) -> Exchange:
-    return Exchange(frames, window=window, tries=tries, sequence=Sequence(first))
+    return Exchange(frames, window=window, tries=tries, sequence=SequenceNumbers(first))
 
 
 def drain(traffic: Exchange) -> list[tuple[int, int]]:

@@ -87,7 +87,7 @@ def test_as_many_frames_go_ahead_as_the_board_holds() -> None:
     class Slow(SimulatedBoard):
         def _answer_oldest(self) -> None:
             nonlocal most
-            time.sleep(0.002)
+            time.sleep(0.005)
             self._move_bytes()
             for packet in self._decoder.feed(self._inward.get()):
                 self._take(packet)

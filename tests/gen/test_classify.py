@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xnorweave import cli, commands
+from xnorweave import cli, commands, tables
 from xnorweave.boards.simulated import Faults
 from xnorweave.commands.classifying import simulated_board
 from xnorweave.console import Stages
@@ -84,15 +84,17 @@ def test_the_shipped_network_on_its_images(capfd: pytest.CaptureFixture[str]) ->
     assert document["network"]["name"] == "fashion_mnist"
 
 
-def test_tables_show_the_same_and_no_json(capfd: pytest.CaptureFixture[str]) -> None:
+def test_tables_show_the_same_and_no_json(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["classify", "fashion_mnist", *GOLDEN, "--images", "5"]) == 0
     out, err = capfd.readouterr()
     assert re.search(r"fashion_mnist_test200\.npz\[1\] +Pullover +Pullover", out)
     assert re.search(r"frames per second +\d", out)
     assert re.search(r"percent +80\.00", out)
     assert "classifying 5 images on board simulated by golden" in err
-    assert cli.main(["classify", "fashion_mnist", *GOLDEN, *["--images", "200"]]) == 0
-    assert "more; --json" not in capfd.readouterr().out
+    assert "more; --json" not in out
+    monkeypatch.setattr(tables, "_MOST_FRAMES", 3)
+    assert cli.main(["classify", "fashion_mnist", *GOLDEN, "--images", "5"]) == 0
+    assert "and 2 more; --json has all" in capfd.readouterr().out
 
 
 def test_files_of_all_kinds(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +125,7 @@ def test_pictures_of_another_size_only_when_asked(tmp_path: Path, capfd: pytest.
 
 def test_pictures_become_what_the_network_takes(tmp_path: Path) -> None:
     colours = np.random.default_rng(7).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    colours[0, :2] = [[127] * 3, [128] * 3]
     Image.fromarray(colours).save(tmp_path / "c.png")
     assert (load_pictures([tmp_path / "c.png"], small(channels=3))[0] == colours.transpose(2, 0, 1)).all()
     grey = np.asarray(Image.fromarray(colours).convert("L"))
