@@ -94,7 +94,7 @@ class Exchange:
         return self._sequence.next in self._sent
 
     def next(self) -> tuple[int, int] | None:
-        """SequenceNumbers number and frame to send now; None where nothing is to be sent.
+        """Sequence number and frame to send now; None where nothing is to be sent.
 
         Raises
         ------

@@ -149,8 +149,8 @@ def test_the_package_gives_the_host() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_fault_gives_a_wrong_answer(kind: str, seed: int) -> None:
-    frames = payloads(120, seed)
-    faults = Faults(seed=seed, delay_s=0.15, **{kind: 0.15 if kind != "delay" else 0.03})
+    frames = payloads(80, seed)
+    faults = Faults(seed=seed, delay_s=0.15, **{kind: 0.15 if kind != "delay" else 0.04})
     with simulated(faults) as board, host(board, timeout_s=0.1) as it:
         run = it.run(frames)
         assert run.words == tuple(zlib.crc32(frame) for frame in frames)
@@ -161,7 +161,7 @@ def test_no_fault_gives_a_wrong_answer(kind: str, seed: int) -> None:
             assert run.ignored > 0
 
 
-@pytest.mark.parametrize(("buffer_frames", "count"), [(1, 40), (2, 80), (255, 250)])
+@pytest.mark.parametrize(("buffer_frames", "count"), [(1, 25), (2, 50), (255, 120)])
 def test_all_faults_at_once_and_buffers_of_every_size(buffer_frames: int, count: int) -> None:
     frames = payloads(count, buffer_frames)
     faults = Faults(seed=7, delay_s=0.05, **dict.fromkeys(KINDS, 0.04))
