@@ -77,6 +77,20 @@ class PixelInput(StrEnum):
     raw = "raw"
 
 
+class NoBoard(StrEnum):
+    """A board that is not at a port."""
+
+    simulated = "simulated"
+
+
+class FrameSimulator(StrEnum):
+    """What a simulated board runs."""
+
+    golden = "golden"
+    amaranth = "amaranth"
+    verilator = "verilator"
+
+
 class Simulator(StrEnum):
     """What runs the design."""
 
@@ -408,6 +422,47 @@ def plan(
     def work(_: Stages) -> Report:
         run = commands.PlanOptions(fps=fps, clock_mhz=clock, file=file)
         return commands.plan(commands.find_network(net).network, board, run, output)
+
+    return _outcome(work, json)
+
+
+@app.command()
+def classify(
+    net: Net,
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGES", help="Image files, or .npz files with x; default: --data, or those shipped."),
+    ] = None,
+    port: Annotated[str | None, typer.Option("--port", "-p", metavar="P", help="Serial port of the board.")] = None,
+    board: Annotated[NoBoard | None, typer.Option("--board", "-b", help="A board that is not there.")] = None,
+    baud: Annotated[
+        int, typer.Option("--baud", min=300, max=12_000_000, metavar="B", help="As the board's build reports.")
+    ] = 1_000_000,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.01, max=3600, metavar="S", help="Longest silence of the board, seconds.")
+    ] = 1.0,
+    data: Data = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, metavar="N", help="How many of the images.")] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Scale image files of another size.")] = False,
+    simulator: Annotated[
+        FrameSimulator | None,
+        typer.Option("--simulator", help="Of a simulated board; default: the fastest here that counts cycles."),
+    ] = None,
+    json: Json = False,
+) -> Outcome:
+    """Classify images on a board at a serial port, or on a simulated one."""
+    if (port is None) == (board is None):
+        raise typer.BadParameter("give either --port, or --board simulated.")
+    if simulator is not None and board is None:
+        raise typer.BadParameter("--simulator is for --board simulated.")
+
+    def work(stages: Stages) -> Report:
+        source = commands.find_network(net)
+        names, found = commands.find_pictures(source, pictures or [], data, images, resize=resize)
+        options = commands.ClassifyOptions(
+            port=port, baud=baud, timeout_s=timeout, simulator=None if simulator is None else simulator.value
+        )
+        return commands.classify(source.network, names, found, options, stages)
 
     return _outcome(work, json)
 

@@ -1,18 +1,23 @@
 """Images and labels from ``.npz`` files, in the shape a network takes."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xnorweave.errors import DataError
+from xnorweave.errors import DataError, ToolchainError
 from xnorweave.network import Network
 from xnorweave.network_file import read_arrays
 
-__all__ = ["ImageSet", "as_frames", "load_images", "shipped"]
+__all__ = ["ImageSet", "as_frames", "load_images", "load_pictures", "shipped"]
+
+_MODES = {1: "L", 3: "RGB"}
+_BYTE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +90,67 @@ def as_frames(network: Network, images: NDArray, where: str = "images") -> NDArr
     if network.input.kind == "bits" and images.max() > 1:
         raise DataError(f"{where}: images hold {images.max()}, but {network.name!r} takes bits; give 0 and 1 only")
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def load_pictures(
+    paths: Sequence[str | os.PathLike[str]], network: Network, *, resize: bool = False
+) -> NDArray[np.uint8]:
+    """Read image files, each one frame, in grey or colour as the network takes them.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        PNG, JPEG and whatever else Pillow reads.
+    network : Network
+        Gives size and channels.
+    resize : bool
+        Scale images of another size, without keeping their proportions, instead of refusing them.
+
+    Returns
+    -------
+    uint8 array [N, channels, height, width]
+        Of a network that takes bits, a bit is 1 where the pixel is 128 or more.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing, no image, or of another size.
+    ToolchainError
+        Where Pillow is not installed.
+    """
+    try:
+        import PIL.Image
+    except ModuleNotFoundError as error:
+        raise ToolchainError("images: Pillow is not installed; remedy: pip install 'xnorweave[images]'") from error
+    channels = network.input.shape[0]
+    if channels not in _MODES:
+        raise DataError(
+            f"{network.name!r} takes {channels} channels, image files have 1 or 3; give an .npz file with x "
+            "[N, height, width, channels]"
+        )
+    pictures = np.stack([_picture(PIL.Image, Path(path), network, resize) for path in paths])
+    if network.input.kind == "bits":
+        pictures = (pictures >= 128).astype(np.uint8)
+    return as_frames(network, pictures)
+
+
+def _picture(pillow: Any, path: Path, network: Network, resize: bool) -> NDArray[np.uint8]:
+    """One image [height, width, channels]."""
+    channels, height, width = network.input.shape
+    try:
+        with pillow.open(path) as image:
+            if image.mode not in _BYTE_MODES:
+                raise DataError(f"{path}: pixels of kind {image.mode}, not of 8 bits; convert it to 8 bits a channel")
+            if image.size != (width, height) and not resize:
+                raise DataError(
+                    f"{path}: {image.width}x{image.height} pixels, but {network.name!r} takes {width}x{height}; "
+                    "resize it, or have it scaled with --resize"
+                )
+            image = image.convert(_MODES[channels])
+            if image.size != (width, height):
+                image = image.resize((width, height), pillow.Resampling.LANCZOS)
+            return np.asarray(image, np.uint8).reshape(height, width, channels)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; check the path") from error
+    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
+        raise DataError(f"{path}: no image that can be read ({error}); give PNG, JPEG, or an .npz file") from error

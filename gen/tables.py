@@ -24,6 +24,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("compression", _compression),
         ("plan", _plan),
         ("simulation", _facts),
+        ("classification", _classification),
         ("accuracy", _facts),
         ("synthesis", _synthesis),
         ("neighbours", _neighbours),
@@ -212,6 +213,23 @@ def _plan(part: _Row) -> Group:
     facts = _facts({name: value for name, value in part.items() if name != "layers"})
     slow = slowness(part)
     return Group(facts, Text(slow, style="bold yellow"), table) if slow else Group(facts, table)
+
+
+_MOST_FRAMES = 200
+
+
+def _classification(part: _Row) -> Group:
+    """Each image's class, and what it took."""
+    frames = part["frames"]
+    columns = {"image": "image", "label": "class", "word": "word", "expected": "expected", "cycles": "cycles"}
+    columns = {name: title for name, title in columns.items() if name in frames[0]}
+    table = _table(*columns.values(), left=len(columns) - ("cycles" in columns))
+    for row in frames[:_MOST_FRAMES]:
+        style = None if row.get("right", True) else "yellow"
+        table.add_row(*(_cell(row.get(name)) for name in columns), style=style)
+    more = len(frames) - _MOST_FRAMES
+    facts = _facts({name: value for name, value in part.items() if name != "frames"})
+    return Group(facts, Text(""), table, Text(f"and {more:,} more; --json has all") if more > 0 else "")
 
 
 def _neighbours(rows: list[_Row]) -> Table:

@@ -9,9 +9,59 @@ from amaranth.sim import Simulator
 
 from xnorweave.sim.bench import BenchResult, Progress, Session, Stimulus, not_held
 
-__all__ = ["run_amaranth"]
+__all__ = ["AmaranthBench", "run_amaranth"]
 
 _PERIOD = 1e-6
+
+
+class AmaranthBench:
+    """A component made ready for Amaranth's simulator once, for any number of runs.
+
+    Parameters
+    ----------
+    core : wiring.Component
+        With `amaranth.lib.stream` members ``i`` (in) and ``o`` (out), in the domain ``sync`` or combinational.
+    output_words : int
+        Words per frame on ``o``.
+    taps : dict of str to (stream, words per frame), optional
+        Inner streams to record, by layer. They must exist before elaboration.
+    """
+
+    def __init__(self, core: Any, *, output_words: int, taps: Mapping[str, tuple[Any, int]] | None = None) -> None:
+        self._taps = dict(taps or {})
+        self._core, self._output_words = core, output_words
+        self._session: Session | None = None
+        self._rst = Signal()
+        self._simulator = Simulator(_top(core, self._rst))
+        self._simulator.add_clock(_PERIOD)
+        self._simulator.add_testbench(self._drive)
+
+    def run(self, stimulus: Stimulus, *, progress: Progress | None = None) -> BenchResult:
+        """Send the stimulus through the component, from its initial state, and return what came out.
+
+        Parameters
+        ----------
+        stimulus : Stimulus
+            What to send.
+        progress : Progress, optional
+            Called after each frame.
+
+        Raises
+        ------
+        MismatchError
+            Where a stream does not hold its payload, gives a word too many, or the design is deadlocked.
+        """
+        inner = [(layer, words) for layer, (_, words) in self._taps.items()]
+        if self._session is not None:
+            self._simulator.reset()
+        self._session = session = Session(stimulus, self._output_words, inner, progress)
+        self._simulator.run()
+        return session.result(f"amaranth {amaranth.__version__}")
+
+    async def _drive(self, ctx: Any) -> None:
+        assert self._session is not None
+        watched = [self._core.o, *(stream for stream, _ in self._taps.values())]
+        await _drive(ctx, self._core, self._rst, watched, self._session)
 
 
 def run_amaranth(
@@ -22,39 +72,8 @@ def run_amaranth(
     taps: Mapping[str, tuple[Any, int]] | None = None,
     progress: Progress | None = None,
 ) -> BenchResult:
-    """Send the stimulus through a component and return what came out.
-
-    Parameters
-    ----------
-    core : wiring.Component
-        With `amaranth.lib.stream` members ``i`` (in) and ``o`` (out), in the domain ``sync`` or combinational.
-    stimulus : Stimulus
-        What to send.
-    output_words : int
-        Words per frame on ``o``.
-    taps : dict of str to (stream, words per frame), optional
-        Inner streams to record, by layer. They must exist before elaboration.
-    progress : Progress, optional
-        Called after each frame.
-
-    Raises
-    ------
-    MismatchError
-        Where a stream does not hold its payload, gives a word too many, or the design is deadlocked.
-    """
-    taps = dict(taps or {})
-    session = Session(stimulus, output_words, [(layer, words) for layer, (_, words) in taps.items()], progress)
-    rst = Signal()
-    simulator = Simulator(_top(core, rst))
-    simulator.add_clock(_PERIOD)
-    watched = [core.o, *(stream for stream, _ in taps.values())]
-
-    async def drive(ctx: Any) -> None:
-        await _drive(ctx, core, rst, watched, session)
-
-    simulator.add_testbench(drive)
-    simulator.run()
-    return session.result(f"amaranth {amaranth.__version__}")
+    """Send the stimulus through a component once; see `AmaranthBench`."""
+    return AmaranthBench(core, output_words=output_words, taps=taps).run(stimulus, progress=progress)
 
 
 def _top(core: Elaboratable, rst: Signal) -> Module:

@@ -1,17 +1,26 @@
 """The work of each command as plain functions that give parts of ``report.json``; the command line only shows them."""
 
+from xnorweave.commands.classifying import classify
 from xnorweave.commands.compressing import compress_network
 from xnorweave.commands.environment import boards, doctor
 from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.importing import import_
 from xnorweave.commands.networks import inspect, share
-from xnorweave.commands.options import BuildOptions, ImportOptions, PlanOptions, SimulationOptions, command_line
+from xnorweave.commands.options import (
+    BuildOptions,
+    ClassifyOptions,
+    ImportOptions,
+    PlanOptions,
+    SimulationOptions,
+    command_line,
+)
 from xnorweave.commands.planning import plan
-from xnorweave.commands.source import Report, Source, find_images, find_network
+from xnorweave.commands.source import Report, Source, find_images, find_network, find_pictures
 from xnorweave.commands.training import TrainOptions, train
 
 __all__ = [
     "BuildOptions",
+    "ClassifyOptions",
     "ImportOptions",
     "PlanOptions",
     "Report",
@@ -20,11 +29,13 @@ __all__ = [
     "TrainOptions",
     "boards",
     "build",
+    "classify",
     "command_line",
     "compress_network",
     "doctor",
     "find_images",
     "find_network",
+    "find_pictures",
     "generate",
     "import_",
     "inspect",

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from xnorweave.importers import PixelRule
 
-__all__ = ["BuildOptions", "ImportOptions", "PlanOptions", "SimulationOptions", "command_line"]
+__all__ = [
+    "BuildOptions",
+    "ClassifyOptions",
+    "ImportOptions",
+    "PlanOptions",
+    "SimulationOptions",
+    "command_line",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +113,28 @@ class BuildOptions:
     force: bool = False
     plan: PlanOptions = field(default_factory=PlanOptions)
     command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions:
+    """Which board to ask, and how.
+
+    Parameters
+    ----------
+    port : str, optional
+        Serial port of a board; a simulated board where absent.
+    baud : int
+        Of the port.
+    timeout_s : float
+        Longest silence of the board.
+    simulator : str, optional
+        Of a simulated board: ``golden``, ``amaranth`` or ``verilator``; the fastest that counts cycles where absent.
+    """
+
+    port: str | None = None
+    baud: int = 1_000_000
+    timeout_s: float = 1.0
+    simulator: str | None = None
 
 
 def command_line(command: str, net: str, **options: object) -> str:

@@ -2,17 +2,20 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xnorweave.build_folder import REPORT_FORMAT
 from xnorweave.errors import DataError, NetworkError
-from xnorweave.images import ImageSet, load_images, shipped
+from xnorweave.images import ImageSet, load_images, load_pictures, shipped
 from xnorweave.importers import PixelRule, load_any
 from xnorweave.network import Network
 
-__all__ = ["Report", "Source", "find_images", "find_network", "head", "shipped_networks"]
+__all__ = ["Report", "Source", "find_images", "find_network", "find_pictures", "head", "shipped_networks"]
 
 Report = dict[str, Any]
 """A document in the shape of ``report.json``; absent parts are simply missing."""
@@ -82,6 +85,46 @@ def find_images(source: Source, data: Path | None, limit: int | None = None) -> 
     if path is None:
         raise DataError(f"no images come with {source.network.name!r}; give some with --data FILE.npz (arrays x and y)")
     return load_images(path, source.network, limit)
+
+
+def find_pictures(
+    source: Source, paths: Sequence[Path], data: Path | None, limit: int | None = None, *, resize: bool = False
+) -> tuple[list[str], ImageSet]:
+    """Read images with a name for each: of image files and ``.npz`` files, else as `find_images`.
+
+    Raises
+    ------
+    DataError
+        Where a file is not as it should be, or fewer images are there than asked for.
+    ToolchainError
+        Where image files need Pillow, and it is not installed.
+    """
+    if not paths:
+        images = find_images(source, data, limit)
+        return _numbered(data or source.images, images), images
+    if data is not None:
+        raise DataError(f"{data}: given besides {len(paths)} image files; give either, or name it among the files")
+    parts = [_part(source.network, path, resize) for path in paths]
+    names = [name for part, _ in parts for name in part]
+    if limit is not None and limit > len(names):
+        raise DataError(f"images={limit}: only {len(names)} are there; ask for 1 to {len(names)}")
+    labels = [images.labels for _, images in parts if images.labels is not None]
+    return names[:limit], ImageSet(
+        frames=np.concatenate([images.frames for _, images in parts])[:limit],
+        labels=np.concatenate(labels)[:limit] if len(labels) == len(parts) else None,
+    )
+
+
+def _part(network: Network, path: Path, resize: bool) -> tuple[list[str], ImageSet]:
+    if path.suffix.lower() == ".npz":
+        images = load_images(path, network)
+        return _numbered(path, images), images
+    return [str(path)], ImageSet(frames=load_pictures([path], network, resize=resize))
+
+
+def _numbered(path: Path | None, images: ImageSet) -> list[str]:
+    name = path.name if path else "image"
+    return [f"{name}[{number}]" for number in range(len(images.frames))]
 
 
 def head(network: Network) -> Report:
