@@ -109,11 +109,12 @@ class CodebookMemory(wiring.Component):
         kernels = Signal(len(self.codebook.kernels), reset_less=True)
         code = Signal(self.pe * self.simd, reset_less=True)
         word = self._read(m, address, step)
+        decoded = self._decode(m, word, kernels)
         with m.If(step):
             m.d.sync += [
                 filled.eq(Cat(1, filled[0])),
                 kernels.eq(lookup(tap, [C(kept, len(kernels)) for kept in slices])),
-                code.eq(self._decode(m, word, kernels)),
+                code.eq(decoded),
             ]
         m.d.comb += self.o.payload.eq(code)
         return m

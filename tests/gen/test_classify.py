@@ -264,11 +264,13 @@ def test_simulators_that_take_no_single_frames() -> None:
 
 def test_an_interrupt_ends_it(tmp_path: Path) -> None:
     script = (
-        "import _thread, sys, threading, time\n"
+        "import _thread, signal, sys, threading, time\n"
         "from xnorweave import cli, commands\n"
+        # A shell in the background ignores it for its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(network):\n"
         "    def run(words):\n"
-        "        _thread.interrupt_main(); time.sleep(0.2); raise RuntimeError\n"
+        "        _thread.interrupt_main(); time.sleep(2); raise RuntimeError\n"
         "    return run\n"
         "commands.classifying.golden_core = slow\n"
         "sys.exit(cli.main(['classify', 'fashion_mnist', '--board', 'simulated', '--simulator', 'golden']))"
