@@ -86,6 +86,13 @@ class Simulator(StrEnum):
     verilator = "verilator"
 
 
+class Wrapper(StrEnum):
+    """What bus a core is put behind."""
+
+    axi_stream = "axi-stream"
+    wishbone = "wishbone"
+
+
 Net = Annotated[str, typer.Argument(metavar="NET", help="A shipped network, such as fashion_mnist, or a file.")]
 Board = Annotated[str, typer.Option("--board", "-b", metavar="B", help="A board of `xnorweave boards`.")]
 Output = Annotated[
@@ -278,14 +285,17 @@ def generate(
     output: Output,
     strategy: GenericSharing = Strategy.auto,
     plan: PlanFile = None,
+    wrapper: Annotated[Wrapper | None, typer.Option("--wrapper", help="A bus to put the core behind as well.")] = None,
     force: Force = False,
     json: Json = False,
 ) -> Outcome:
     """Write the Verilog of a network's core."""
 
     def work(stages: Stages) -> Report:
-        network = commands.find_network(net).network
-        return commands.generate(network, output, strategy=strategy.value, force=force, stages=stages, plan=plan)
+        options = commands.GenerateOptions(
+            strategy=strategy.value, plan=plan, wrapper=None if wrapper is None else wrapper.value, force=force
+        )
+        return commands.generate(commands.find_network(net).network, output, options, stages)
 
     return _outcome(work, json)
 

@@ -23,6 +23,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("sharing", _sharing),
         ("compression", _compression),
         ("plan", _plan),
+        ("wrapper", _facts),
         ("simulation", _facts),
         ("accuracy", _facts),
         ("synthesis", _synthesis),

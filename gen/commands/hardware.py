@@ -18,7 +18,7 @@ from xnorweave.boards.link import bytes_per_word
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
 from xnorweave.commands.networks import known_strategy, share_for_build, sharing_part
-from xnorweave.commands.options import BuildOptions, SimulationOptions
+from xnorweave.commands.options import BuildOptions, GenerateOptions, SimulationOptions
 from xnorweave.commands.planning import plan_for
 from xnorweave.commands.source import Report, head
 from xnorweave.console import Stages
@@ -36,6 +36,7 @@ from xnorweave.report import write_report
 from xnorweave.sim import golden
 from xnorweave.sim.run import Pattern, SimulatorName, usable_simulators
 from xnorweave.sim.run import simulate as run_simulation
+from xnorweave.wrappers import WRAPPER_MODULES, WrapperKind, emit_wrapper
 
 __all__ = ["build", "generate", "mismatch_error", "simulate", "synth"]
 
@@ -43,16 +44,23 @@ DEFAULT_IMAGES = 50
 _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 
 
-def generate(
-    network: Network, output: Path, *, strategy: str, force: bool, stages: Stages, plan: Path | None = None
-) -> Report:
-    """Write ``design.v``, ``plan.json`` and the report of a core into the folder ``output``."""
-    with build_folder(output, force=force) as folder:
-        made = _plan_of_no_board(network, plan)
-        report, graphs = _shared(network, strategy, made, "ice40", stages)
-        _emit(network, folder, made, graphs, report, stages)
+def generate(network: Network, output: Path, options: GenerateOptions, stages: Stages) -> Report:
+    """Write ``design.v``, ``plan.json`` and the report of a core into the folder ``output``, and a wrapper if wanted."""
+    with build_folder(output, force=options.force) as folder:
+        made = _plan_of_no_board(network, options.plan)
+        report, graphs = _shared(network, options.strategy, made, "ice40", stages)
+        design = _emit(network, folder, made, graphs, report, stages)
+        if options.wrapper is not None:
+            report["wrapper"] = _wrap(design, options.wrapper, folder)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
+
+
+def _wrap(design: Design, kind: WrapperKind, folder: Path) -> dict[str, str]:
+    """Write the core's wrapper beside it; gives ``wrapper`` of the report."""
+    module = WRAPPER_MODULES[kind]
+    (folder / f"{module}.v").write_text(emit_wrapper(design, kind), "utf-8")
+    return {"bus": kind, "module": module, "file": f"{module}.v"}
 
 
 def simulate(network: Network, images: ImageSet, options: SimulationOptions, stages: Stages) -> Report:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnorweave.importers import PixelRule
+from xnorweave.wrappers import WrapperKind
 
-__all__ = ["BuildOptions", "ImportOptions", "PlanOptions", "SimulationOptions"]
+__all__ = ["BuildOptions", "GenerateOptions", "ImportOptions", "PlanOptions", "SimulationOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,28 @@ class ImportOptions:
     images: int = 20
     seed: int = 0
     data: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """How to write a core's Verilog.
+
+    Parameters
+    ----------
+    strategy : str
+        How results are shared; ``auto`` is the fewest estimated places in each layer.
+    plan : Path, optional
+        A plan file to build by.
+    wrapper : {"axi-stream", "wishbone"}, optional
+        A bus to put the core behind, in a file of its own.
+    force : bool
+        Replace a folder that is no build of ours.
+    """
+
+    strategy: str = "auto"
+    plan: Path | None = None
+    wrapper: WrapperKind | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
