@@ -33,8 +33,8 @@ class _Wrapped(wiring.Component):
         Members of the adapter that are not streams of the core.
     """
 
-    def __init__(self, adapter: wiring.Component, *, clock: str, reset: str, active_low: bool) -> None:
-        self._adapter, self._clock, self._reset, self._active_low = adapter, clock, reset, active_low
+    def __init__(self, adapter: wiring.Component, *, name: str, clock: str, reset: str, active_low: bool) -> None:
+        self._adapter, self._name, self._clock, self._reset, self._active_low = adapter, name, clock, reset, active_low
         self._bus = {
             name: member for name, member in adapter.signature.members.items() if not name.startswith("core_")
         }
@@ -45,7 +45,8 @@ class _Wrapped(wiring.Component):
         m.domains.sync = domain = ClockDomain("sync")
         reset = getattr(self, self._reset)
         m.d.comb += [domain.clk.eq(getattr(self, self._clock)), domain.rst.eq(~reset if self._active_low else reset)]
-        m.submodules.adapter = adapter = self._adapter
+        adapter = self._adapter
+        m.submodules[self._name] = adapter  # the name becomes a module's, beside those of the core
         for name, member in self._bus.items():
             inner, outer = getattr(adapter, name), getattr(self, name)
             m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
@@ -79,11 +80,12 @@ def emit_wrapper(design: Design, kind: WrapperKind) -> str:
         Where Yosys, which writes the Verilog, is missing or fails.
     """
     sizes = {name: getattr(design, name) for name in ("input_bits", "output_bits", "input_words", "output_words")}
-    if kind == "axi-stream":
-        wrapped = _Wrapped(AxiStream(**sizes), clock="aclk", reset="aresetn", active_low=True)
-    else:
-        wrapped = _Wrapped(Wishbone(**sizes), clock="wb_clk_i", reset="wb_rst_i", active_low=False)
     module = WRAPPER_MODULES[kind]
+    name = f"{module}_adapter"
+    if kind == "axi-stream":
+        wrapped = _Wrapped(AxiStream(**sizes), name=name, clock="aclk", reset="aresetn", active_low=True)
+    else:
+        wrapped = _Wrapped(Wishbone(**sizes), name=name, clock="wb_clk_i", reset="wb_rst_i", active_low=False)
     title = [
         f"{TOP_MODULE} of design.v behind a bus: module {module}, written by xnorweave; do not edit.",
         f"{sizes['input_words']} words of {sizes['input_bits']} bits a frame in, "

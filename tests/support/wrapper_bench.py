@@ -9,7 +9,7 @@ from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import RisingEdge, with_timeout
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 from cocotbext.wishbone.driver import WBOp, WishboneMaster
 
@@ -97,6 +97,10 @@ async def _watch(dut: Any, found: dict[str, Any]) -> None:
 async def _wishbone(dut: Any, job: dict[str, Any]) -> list[Any]:
     """A script of steps ``[name, arguments...]``; gives the result of each."""
     Clock(dut.wb_clk_i, 2, "ns").start(start_high=False)
+    # Before the model does so: Icarus loses what it deposits on nets that never had a value.
+    for name in ("cyc", "stb", "we", "adr", "sel", "dat", "rst"):
+        getattr(dut, f"wb_{name}_i").value = 0
+    await RisingEdge(dut.wb_clk_i)
     names = {"cyc": "cyc_i", "stb": "stb_i", "we": "we_i", "adr": "adr_i", "sel": "sel_i"}
     names |= {"datwr": "dat_i", "datrd": "dat_o", "ack": "ack_o"}
     master = WishboneMaster(dut, "wb", dut.wb_clk_i, timeout=PATIENCE_CYCLES, signals_dict=names)
@@ -117,7 +121,7 @@ class Host:
     async def _access(self, *operations: WBOp) -> list[int]:
         for operation in operations:
             operation.idle = random.randint(0, 3) if random.random() < self.job["idle"] else 0
-        results = await self.master.send_cycle(list(operations))
+        results = await with_timeout(self.master.send_cycle(list(operations)), PATIENCE_CYCLES, "ns")
         assert all(result.ack == 1 for result in results)
         return [int(result.datrd) for result in results]
 
