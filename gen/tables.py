@@ -74,8 +74,20 @@ def _facts(part: _Row) -> Table:
 
 def _synthesis(part: _Row) -> Table | Group:
     """The facts, and below them what to say of a plan that does not fit."""
-    facts = _facts({name: value for name, value in part.items() if name != "message"})
+    apart = ("message", "cells_by_type", "left_out")
+    facts = _facts({name: value for name, value in part.items() if name not in apart})
+    if "cells_by_type" in part:
+        left_out = Text(f"Left out: {part['left_out']}.", style="dim")
+        return Group(facts, left_out, _counts(part["cells_by_type"]))
     return Group(facts, Text(part["message"], style="bold yellow")) if "message" in part else facts
+
+
+def _counts(counts: dict[str, int]) -> Table:
+    """Names with their numbers, the largest first."""
+    table = _table("cell", "count")
+    for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(Text(name), _cell(count))
+    return table
 
 
 def _rows(rows: list[_Row]) -> Table:

@@ -5,13 +5,15 @@ from xnorweave.commands.environment import boards, doctor
 from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.importing import import_
 from xnorweave.commands.networks import inspect, share
-from xnorweave.commands.options import BuildOptions, GenerateOptions, ImportOptions, PlanOptions, SimulationOptions
+from xnorweave.commands.options import BuildOptions, GateOptions, GenerateOptions, ImportOptions, PlanOptions, SimulationOptions
 from xnorweave.commands.planning import plan
+from xnorweave.commands.gates import synth_gates
 from xnorweave.commands.source import Report, Source, find_images, find_network
 from xnorweave.commands.training import TrainOptions, train
 
 __all__ = [
     "BuildOptions",
+    "GateOptions",
     "GenerateOptions",
     "ImportOptions",
     "PlanOptions",
@@ -33,5 +35,6 @@ __all__ = [
     "share",
     "simulate",
     "synth",
+    "synth_gates",
     "train",
 ]

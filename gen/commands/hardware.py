@@ -38,7 +38,17 @@ from xnorweave.sim.run import Pattern, SimulatorName, usable_simulators
 from xnorweave.sim.run import simulate as run_simulation
 from xnorweave.wrappers import WRAPPER_MODULES, WrapperKind, emit_wrapper
 
-__all__ = ["build", "generate", "mismatch_error", "simulate", "synth"]
+__all__ = [
+    "build",
+    "emit_into",
+    "generate",
+    "logs_kept",
+    "mismatch_error",
+    "plan_of_no_board",
+    "shared",
+    "simulate",
+    "synth",
+]
 
 DEFAULT_IMAGES = 50
 _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
@@ -47,9 +57,9 @@ _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 def generate(network: Network, output: Path, options: GenerateOptions, stages: Stages) -> Report:
     """Write ``design.v``, ``plan.json`` and the report of a core into the folder ``output``, and a wrapper if wanted."""
     with build_folder(output, force=options.force) as folder:
-        made = _plan_of_no_board(network, options.plan)
-        report, graphs = _shared(network, options.strategy, made, "ice40", stages)
-        design = _emit(network, folder, made, graphs, report, stages)
+        made = plan_of_no_board(network, options.plan)
+        report, graphs = shared(network, options.strategy, made, "ice40", stages)
+        design = emit_into(network, folder, made, graphs, report, stages)
         if options.wrapper is not None:
             report["wrapper"] = _wrap(design, options.wrapper, folder)
         report = write_report(folder, report)
@@ -67,7 +77,7 @@ def simulate(network: Network, images: ImageSet, options: SimulationOptions, sta
     """Run the images through the design; gives ``simulation`` and, where there are labels, ``accuracy``."""
     strategy = known_strategy(options.strategy)
     report = head(network) | {"strategy": strategy}
-    design, made = None, _plan_of_no_board(network, options.plan)
+    design, made = None, plan_of_no_board(network, options.plan)
     if options.simulator in ("icarus", "verilator"):
         stages.start(f"generating the Verilog of {network.name}")
         design = emit(network, strategy=strategy, plan=made)
@@ -77,10 +87,10 @@ def simulate(network: Network, images: ImageSet, options: SimulationOptions, sta
 def synth(network: Network, output: Path, options: BuildOptions, stages: Stages) -> Report:
     """Synthesize, place and route into the folder ``output``; gives ``synthesis``."""
     board = find_board(options.board)
-    with build_folder(output, force=options.force) as folder, _logs_kept(folder):
+    with build_folder(output, force=options.force) as folder, logs_kept(folder):
         made = plan_for(network, board, options.plan)
-        report, graphs = _shared(network, options.strategy, made, board.family, stages)
-        design = _emit(network, folder, made, graphs, report, stages)
+        report, graphs = shared(network, options.strategy, made, board.family, stages)
+        design = emit_into(network, folder, made, graphs, report, stages)
         report["synthesis"] = _synthesize(design, board, folder, options, stages)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
@@ -132,10 +142,10 @@ def build(
         raise UnsupportedError(
             "simulator=golden: is what the hardware is compared with; give amaranth, icarus or verilator"
         )
-    with build_folder(output, force=options.force) as folder, _logs_kept(folder):
+    with build_folder(output, force=options.force) as folder, logs_kept(folder):
         made = plan_for(network, board, options.plan)
-        report, graphs = _shared(network, options.strategy, made, board.family, stages)
-        design = _emit(network, folder, made, graphs, report, stages)
+        report, graphs = shared(network, options.strategy, made, board.family, stages)
+        design = emit_into(network, folder, made, graphs, report, stages)
         run = SimulationOptions(simulator=simulator or _fastest_simulator(), strategy=options.strategy)
         report |= _simulate(network, _first(data, count), run, design, stages, made, graphs)
         _add_measured(report)
@@ -164,7 +174,7 @@ def mismatch_error(report: Report) -> MismatchError | None:
     )
 
 
-def _shared(
+def shared(
     network: Network, strategy: str, made: Plan, family: CostFamily, stages: Stages
 ) -> tuple[Report, dict[str, AdderGraph]]:
     """Head and ``sharing`` of a build's report, for which every form is counted; and the graphs to build."""
@@ -176,11 +186,11 @@ def _shared(
     return head(network) | {"strategy": named, "sharing": sharing_part(rows, family)}, graphs
 
 
-def _plan_of_no_board(network: Network, file: Path | None) -> Plan:
+def plan_of_no_board(network: Network, file: Path | None) -> Plan:
     return make_plan(network) if file is None else load_plan(file, network)
 
 
-def _emit(
+def emit_into(
     network: Network, folder: Path, made: Plan, graphs: Mapping[str, AdderGraph], report: Report, stages: Stages
 ) -> Design:
     stages.start("generating Verilog")
@@ -278,7 +288,7 @@ def _add_rate(report: Report, design: Design) -> None:
 
 
 @contextmanager
-def _logs_kept(folder: Path) -> Iterator[None]:
+def logs_kept(folder: Path) -> Iterator[None]:
     """Where a step fails, keep the tools' logs: the folder they lie in is about to go, and the error names it."""
     try:
         yield

@@ -108,6 +108,8 @@ def render_html(report: dict[str, Any]) -> str:
         good=not (report.get("simulation") or {}).get("mismatches"),
         tiles=_tiles(report),
         slowness=slowness(report.get("plan") or {}),
+        target=(report.get("synthesis") or {}).get("board") or (report.get("synthesis") or {}).get("cells_of"),
+        gates=_gates(report.get("synthesis") or {}),
         usage=_usage(report.get("synthesis") or {}),
         plan_columns={name: title for name, title in _PLAN_COLUMNS.items() if any(name in row for row in layers)},
     )
@@ -133,6 +135,26 @@ def _tiles(report: dict[str, Any]) -> list[tuple[str, str, str]]:
         saved = 100 * (1 - used / totals["additions_unshared"])
         tiles.append((f"{saved:.0f}", "%", "fewer additions by sharing"))
     return tiles
+
+
+_GATE_FACTS = {
+    "area": "Area, in the library's unit",
+    "sequential_area": "of it flip-flops",
+    "combinational_area": "of it gates",
+    "cells": "Cells",
+    "flip_flops": "Flip-flops",
+    "transistors": "Transistors",
+    "critical_path_ps": "Critical path between registers, ps",
+    "ram_bits_as_flip_flops": "Bits of RAM as flip-flops",
+    "rom_bits_as_gates": "Bits of ROM as gates",
+}
+
+
+def _gates(synthesis: dict[str, Any]) -> list[tuple[str, str]]:
+    """Title and number of what a core takes in standard cells; empty where it is on a board."""
+    if "cells_of" not in synthesis:
+        return []
+    return [(title, f"{synthesis[name]:,}") for name, title in _GATE_FACTS.items() if name in synthesis]
 
 
 def _usage(synthesis: dict[str, Any]) -> list[tuple[str, int, int, float]]:
