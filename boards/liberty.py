@@ -17,7 +17,7 @@ _TOKENS = re.compile(
     r"/\*.*?\*/|//[^\n]*|"  # comments
     r'"(?:[^"\\]|\\.)*"|'
     r"\barea\s*:\s*(?P<area>[^;{}\n]*);|"
-    r"(?P<kind>\w+)\s*\((?P<name>[^(){};]*)\)\s*\{|"
+    r'(?P<kind>\w+)\s*\((?P<name>(?:"[^"]*"|[^(){};"])*)\)\s*\{|'
     r"(?P<mark>/\*|[{}\"])",
     re.DOTALL,
 )

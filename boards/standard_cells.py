@@ -27,6 +27,7 @@ AREA_SCRIPT = (
     "buffer -N 16; topo; upsize; dnsize; stime"
 )
 """For ABC, with a library."""
+_REMEDY = "give a library with a D flip-flop on a rising edge, an inverter and gates of two inputs"
 _DELAY = re.compile(r"\bArea =\s*[\d.]+.*?\bDelay =\s*([\d.]+) ps")
 
 
@@ -124,8 +125,9 @@ def map_to_gates(
         script = _cmos_script() if library is None else _library_script(library, folder)
         run_yosys(script, folder=folder, log="gates.log", timeout_s=timeout_s, on_line=watch)
     except ToolchainError as e:
-        place = "" if library is None else f"library {library.name} of {library.file}: "
-        raise ToolchainError(f"{place}{e}") from e
+        if library is None:
+            raise
+        raise ToolchainError(f"library {library.name} of {library.file}: cannot map to it: {e}, or {_REMEDY}") from e
     finally:
         for name in ("core.il", "core_memory.json", *(path.name for path in folder.glob("cells_*.lib"))):
             (folder / name).unlink(missing_ok=True)
@@ -244,5 +246,5 @@ def _check_mapped(result: GateSynthesis, library: CellLibrary | None) -> None:
     if left:
         raise ToolchainError(
             f"library {library.name} of {library.file}: no cell of it does {', '.join(left[:5])}; "
-            "remedy: a library with a D flip-flop on a rising edge, an inverter and gates of two inputs"
+            f"remedy: {_REMEDY}"
         )

@@ -18,6 +18,8 @@ from xnorweave.sim.simulators import command
 from xnorweave.sim.vectors import input_words, tap_words
 from xnorweave.wrappers import WRAPPER_MODULES, WrapperKind, emit_wrapper
 
+slow = pytest.mark.slow
+
 INPUT_READY, OUTPUT_VALID, IN_FRAME, OVERRUN, UNDERRUN = 1, 2, 4, 16, 32
 RESET, IRQ_ENABLE = 1, 2
 
@@ -123,8 +125,19 @@ def littered(rng: np.random.Generator, frames: list[list[int]], bits: int) -> li
     return [[word | int(rng.integers(1 << spare)) << bits for word in frame] for frame in frames]
 
 
-@pytest.mark.parametrize(("idle", "stall"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.7), (0.4, 0.5)])
-@pytest.mark.parametrize("name", ["classifier", "wide"])
+@pytest.mark.parametrize(
+    ("name", "idle", "stall"),
+    [
+        ("classifier", 0.4, 0.5),
+        ("wide", 0.0, 0.7),
+        pytest.param("classifier", 0.0, 0.0, marks=slow),
+        pytest.param("classifier", 0.6, 0.0, marks=slow),
+        pytest.param("classifier", 0.0, 0.9, marks=slow),
+        pytest.param("wide", 0.0, 0.0, marks=slow),
+        pytest.param("wide", 0.6, 0.0, marks=slow),
+        pytest.param("wide", 0.5, 0.5, marks=slow),
+    ],
+)
 def test_axi_stream_answers_every_frame(request, bench, rng, name, idle, stall):
     case = request.getfixturevalue(name)
     frames, expected = case.frames(rng, 7)
@@ -134,8 +147,15 @@ def test_axi_stream_answers_every_frame(request, bench, rng, name, idle, stall):
     assert (found["faults"], found["frame_errors"]) == ([], 0)
 
 
-@pytest.mark.parametrize(("idle", "stall"), [(0.0, 0.0), (0.4, 0.6)])
-@pytest.mark.parametrize("name", ["classifier", "wide"])
+@pytest.mark.parametrize(
+    ("name", "idle", "stall"),
+    [
+        ("classifier", 0.4, 0.6),
+        ("wide", 0.0, 0.0),
+        pytest.param("classifier", 0.0, 0.0, marks=slow),
+        pytest.param("wide", 0.4, 0.6, marks=slow),
+    ],
+)
 def test_axi_stream_marks_frames_of_other_lengths_and_goes_on(request, bench, rng, name, idle, stall):
     case = request.getfixturevalue(name)
     frames, expected = case.frames(rng, 9)
@@ -152,7 +172,7 @@ def test_axi_stream_marks_frames_of_other_lengths_and_goes_on(request, bench, rn
     assert (found["faults"], found["frame_errors"]) == ([], len(wrong))
 
 
-@pytest.mark.parametrize("cut", [5, 23, 41])
+@pytest.mark.parametrize("cut", [23, pytest.param(5, marks=slow), pytest.param(41, marks=slow)])
 def test_axi_stream_reset_in_mid_frame(bench, rng, classifier, cut):
     frames, expected = classifier.frames(rng, 5)
     phases = [{"frames": frames[:3], "cut": cut}, {"frames": [frames[0][:4], *frames], "cut": 2}, {"frames": frames}]
@@ -176,8 +196,15 @@ def on_wishbone(bench, case: Case, script: list[list[Any]], **job: Any) -> list[
     return bench(case, "wishbone", **job)
 
 
-@pytest.mark.parametrize(("idle", "stall"), [(0.0, 0.0), (0.5, 0.6)])
-@pytest.mark.parametrize("name", ["classifier", "wide"])
+@pytest.mark.parametrize(
+    ("name", "idle", "stall"),
+    [
+        ("wide", 0.5, 0.6),
+        pytest.param("classifier", 0.0, 0.0, marks=slow),
+        pytest.param("classifier", 0.5, 0.6, marks=slow),
+        pytest.param("wide", 0.0, 0.0, marks=slow),
+    ],
+)
 def test_wishbone_answers_every_frame(request, bench, rng, name, idle, stall):
     case = request.getfixturevalue(name)
     frames, expected = case.frames(rng, 4)
