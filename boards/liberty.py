@@ -61,8 +61,8 @@ def read_liberty(path: Path) -> CellLibrary:
     Raises
     ------
     DataError
-        Where it cannot be read, is no Liberty file or not a whole one, or has no flip-flop or no gate; names file, line,
-        what was found and what to do.
+        Where it cannot be read, is no Liberty file or not a whole one, or has no flip-flop or no gate; names file,
+        line, what was found and what to do.
     """
     try:
         status = path.stat()
@@ -157,8 +157,8 @@ class _Reader:
         gates = [name for name, area in self.areas.items() if area > 0 and name not in self._stateful]
         if not self.flip_flops or len(gates) < 2:
             raise DataError(
-                f"{self._path}: library {self.library} has {len(self.flip_flops)} flip-flops and {len(gates)} gates with an "
-                f"area, at least 1 and 2 are needed; {_REMEDY}"
+                f"{self._path}: library {self.library} has {len(self.flip_flops)} flip-flops and {len(gates)} gates "
+                f"with an area, at least 1 and 2 are needed; {_REMEDY}"
             )
 
 

@@ -199,9 +199,9 @@ def _check_memory(memory: Memory) -> None:
     ):
         if bits > most:
             raise DoesNotFitError(
-                f"standard cells: the core has {bits:,} bits of {kind.upper()}, which would become {becomes}; at most {most:,} "
-                "are taken; remedy: a smaller network, a --plan with its large layers wired, or `xnorweave generate` and "
-                "memory macros of your own"
+                f"standard cells: the core has {bits:,} bits of {kind.upper()}, which would become {becomes}; at most "
+                f"{most:,} are taken; remedy: a smaller network, a --plan with its large layers wired, or "
+                "`xnorweave generate` and memory macros of your own"
             )
 
 
@@ -245,6 +245,5 @@ def _check_mapped(result: GateSynthesis, library: CellLibrary | None) -> None:
     left = [name for name in result.cells_by_type if name.startswith("$")]
     if left:
         raise ToolchainError(
-            f"library {library.name} of {library.file}: no cell of it does {', '.join(left[:5])}; "
-            f"remedy: {_REMEDY}"
+            f"library {library.name} of {library.file}: no cell of it does {', '.join(left[:5])}; remedy: {_REMEDY}"
         )

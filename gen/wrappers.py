@@ -1,7 +1,7 @@
 """A core behind a standard bus, as one more Verilog file beside ``design.v``."""
 
 # Amaranth's members carry no types.
-# pyright: reportAttributeAccessIssue=false
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from typing import Literal
 
@@ -35,9 +35,7 @@ class _Wrapped(wiring.Component):
 
     def __init__(self, adapter: wiring.Component, *, name: str, clock: str, reset: str, active_low: bool) -> None:
         self._adapter, self._name, self._clock, self._reset, self._active_low = adapter, name, clock, reset, active_low
-        self._bus = {
-            name: member for name, member in adapter.signature.members.items() if not name.startswith("core_")
-        }
+        self._bus = {name: member for name, member in adapter.signature.members.items() if not name.startswith("core_")}
         super().__init__({clock: In(1), reset: In(1), **self._bus})
 
     def elaborate(self, platform: object) -> Module:

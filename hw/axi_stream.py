@@ -1,4 +1,4 @@
-"""AXI4-Stream around a core: frames marked by tlast, and an answer for every frame, marked where its length was wrong."""
+"""AXI4-Stream around a core: tlast ends a frame, and every frame is answered, marked where its length was wrong."""
 
 from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
@@ -20,10 +20,10 @@ def padded_bits(bits: int) -> int:
 class AxiStream(wiring.Component):
     """Join an AXI4-Stream slave and master to the streams of a core.
 
-    A frame is ``input_words`` transfers, the last one with tlast. Every frame is answered by ``output_words`` transfers,
-    the last one with tlast. A frame of another length is answered too, and the last transfer of that answer has tuser: a
-    short frame is filled up with words of zeros, while no input is taken; of a long one what is too much is taken and
-    forgotten. Frames before and after it are answered as if it had been of the right length.
+    A frame is ``input_words`` transfers, the last one with tlast. It is answered by ``output_words`` transfers, the last
+    one with tlast. A frame of another length is answered too, and the last transfer of that answer has tuser: a short
+    frame is filled up with words of zeros, while no input is taken; of a long one what is too much is taken and
+    forgotten. The frames around it are answered as if it had been of the right length.
 
     Latency 0 cycles at the input, 1 cycle at the output, where the last word of an answer also waits until the end of
     its frame has come in; interval 1 cycle; holds its word while tready is low.
@@ -137,7 +137,7 @@ class AxiStream(wiring.Component):
                     m.next = "PASS"
 
     def _give_answers(self, m, wrong):
-        """The register frees the core of a last word that comes before the end of its frame, so that the end can come."""
+        """The register frees the core of a last word that comes before its frame's end, so that the end can come."""
         m.submodules.word = word = StreamRegister(word_bits=self.output_bits)
         wiring.connect(m, wiring.flipped(self.core_o), word.i)
         position = Signal(range(self.output_words))

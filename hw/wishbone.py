@@ -34,8 +34,9 @@ class Register(IntEnum):
 class Wishbone(wiring.Component):
     """Registers that give words to a core and take its answers.
 
-    Words wider than 32 bits go through ``INPUT`` and ``OUTPUT`` in parts, the low one first. Nothing waits for the core:
-    a write that finds no room is lost and sets ``overrun``, a read that finds no word gives 0 and sets ``underrun``.
+    Words wider than 32 bits go through ``INPUT`` and ``OUTPUT`` in parts, the low one first. No access waits for the
+    core: a write that finds no room is lost and sets ``overrun``, a read that finds no word gives 0 and sets
+    ``underrun``.
 
     Latency: an access is acknowledged in the cycle after it is seen, and takes two cycles; the core gets a word in the
     cycle after its last part is acknowledged.

@@ -2,12 +2,19 @@
 
 from xnorweave.commands.compressing import compress_network
 from xnorweave.commands.environment import boards, doctor
+from xnorweave.commands.gates import synth_gates
 from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.importing import import_
 from xnorweave.commands.networks import inspect, share
-from xnorweave.commands.options import BuildOptions, GateOptions, GenerateOptions, ImportOptions, PlanOptions, SimulationOptions
+from xnorweave.commands.options import (
+    BuildOptions,
+    GateOptions,
+    GenerateOptions,
+    ImportOptions,
+    PlanOptions,
+    SimulationOptions,
+)
 from xnorweave.commands.planning import plan
-from xnorweave.commands.gates import synth_gates
 from xnorweave.commands.source import Report, Source, find_images, find_network
 from xnorweave.commands.training import TrainOptions, train
 

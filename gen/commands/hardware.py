@@ -55,7 +55,7 @@ _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 
 
 def generate(network: Network, output: Path, options: GenerateOptions, stages: Stages) -> Report:
-    """Write ``design.v``, ``plan.json`` and the report of a core into the folder ``output``, and a wrapper if wanted."""
+    """Write ``design.v``, ``plan.json``, the report and, where wanted, a wrapper of a core into ``output``."""
     with build_folder(output, force=options.force) as folder:
         made = plan_of_no_board(network, options.plan)
         report, graphs = shared(network, options.strategy, made, "ice40", stages)

@@ -135,7 +135,9 @@ def test_memories_beyond_reason_are_refused(design, library, tmp_path, monkeypat
     bits = map_to_gates(design, None, tmp_path).memory.ram_bits
     assert bits > 0
     monkeypatch.setattr(standard_cells, "MOST_RAM_BITS", bits - 1)
-    with pytest.raises(DoesNotFitError, match=rf"core has {bits} bits of RAM, .* flip-flops; at most {bits - 1} are taken"):
+    with pytest.raises(
+        DoesNotFitError, match=rf"core has {bits} bits of RAM, .* flip-flops; at most {bits - 1} are taken"
+    ):
         map_to_gates(design, read_liberty(library), tmp_path)
 
 
@@ -187,8 +189,16 @@ def test_paths_that_are_no_file(tmp_path):
     ("without", "edit", "message"),
     [
         ((), ("rising_edge", "falling_edge"), None),
-        ((), ('clocked_on : "CK"', 'clocked_on : "CK*D"'), r"small of small\.lib: cannot map to it: .*D flip-flops are not supported.*, or give a library with a D"),
-        (("inv", "buf", "nand2", "nor2"), ("(dff)", "(xor) { area : 1; } cell (dff)"), r"small of small\.lib: .* library with a D flip-flop"),
+        (
+            (),
+            ('clocked_on : "CK"', 'clocked_on : "CK*D"'),
+            r"small of small\.lib: cannot map to it: .*D flip-flops are not supported.*, or give a library with a D",
+        ),
+        (
+            ("inv", "buf", "nand2", "nor2"),
+            ("(dff)", "(xor) { area : 1; } cell (dff)"),
+            r"small of small\.lib: .* library with a D flip-flop",
+        ),
     ],
 )
 def test_libraries_that_read_well_and_do_not_map(design, library, tmp_path, without, edit, message):

@@ -160,9 +160,7 @@ def test_axi_stream_marks_frames_of_other_lengths_and_goes_on(request, bench, rn
     case = request.getfixturevalue(name)
     frames, expected = case.frames(rng, 9)
     wrong = {1: 1, 3: 15, 4: 17, 6: 40, 7: 2}  # and frames 5 and 8 come straight behind a wrong one
-    sent = [
-        (frame * 3)[: wrong[number]] if number in wrong else frame for number, frame in enumerate(frames)
-    ]
+    sent = [(frame * 3)[: wrong[number]] if number in wrong else frame for number, frame in enumerate(frames)]
     found = bench(case, "axi-stream", idle=idle, stall=stall, phases=[{"frames": sent}])
     ((*got,),) = found["phases"]
     assert [answer["user"][-1] for answer in got] == [int(number in wrong) for number in range(9)]

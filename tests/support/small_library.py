@@ -11,9 +11,7 @@ library (small) {
     index_1 ("0.01, 1.0"); index_2 ("0.001, 0.5"); }
 """
 _TABLE = '{0} (t) {{ index_1 ("0.01, 1.0"); index_2 ("0.001, 0.5"); values ("0.02, 1.0", "0.1, 1.4"); }}'
-_TABLES = " ".join(
-    _TABLE.format(name) for name in ("cell_rise", "rise_transition", "cell_fall", "fall_transition")
-)
+_TABLES = " ".join(_TABLE.format(name) for name in ("cell_rise", "rise_transition", "cell_fall", "fall_transition"))
 _GATES = {"inv": (2, "!A"), "buf": (3, "A"), "nand2": (4, "!(A*B)"), "nor2": (4, "!(A+B)"), "xor2": (8, "A^B")}
 _UNATE = {"buf": "positive_unate", "xor2": "non_unate"}
 DFF_AREA = 20
@@ -29,7 +27,7 @@ def _gate(name: str) -> str:
     sense = _UNATE.get(name, "negative_unate")
     timing = " ".join(f'timing () {{ related_pin : "{pin}"; timing_sense : {sense}; {_TABLES} }}' for pin in inputs)
     return (
-        f'cell ({name}) {{ area : {area}; {" ".join(map(_input, inputs))} '
+        f"cell ({name}) {{ area : {area}; {' '.join(map(_input, inputs))} "
         f'pin (Y) {{ direction : output; max_capacitance : 0.5; function : "{function}"; {timing} }} }}\n'
     )
 
@@ -38,7 +36,7 @@ def _flip_flop() -> str:
     timing = f'timing () {{ related_pin : "CK"; timing_type : rising_edge; timing_sense : non_unate; {_TABLES} }}'
     return (
         f'cell (dff) {{ area : {DFF_AREA}; ff (IQ, IQN) {{ clocked_on : "CK"; next_state : "D"; }} '
-        f'{_input("D")} {_input("CK", "clock : true; ")} '
+        f"{_input('D')} {_input('CK', 'clock : true; ')} "
         f'pin (Q) {{ direction : output; max_capacitance : 0.5; function : "IQ"; {timing} }} }}\n'
     )
 
