@@ -18,8 +18,8 @@ from xnorweave.yosys import yosys_version
 __all__ = ["synth_gates"]
 
 _LEFT_OUT = (
-    "wires, clock tree and placement; the critical path also leaves out the flip-flops' clock-to-output and setup times "
-    "and slopes at its start; memories are flip-flops and gates; nothing has an initial value before its reset"
+    "wires, clock tree and placement; the critical path also leaves out the flip-flops' clock-to-output and setup "
+    "times and slopes at its start; memories are flip-flops and gates; nothing has an initial value before its reset"
 )
 
 
