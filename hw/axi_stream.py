@@ -21,8 +21,8 @@ class AxiStream(wiring.Component):
     """Join an AXI4-Stream slave and master to the streams of a core.
 
     A frame is ``input_words`` transfers, the last one with tlast. It is answered by ``output_words`` transfers, the
-    last one with tlast. A frame of another length is answered too, and the last transfer of that answer has tuser: a short
-    frame is filled up with words of zeros, while no input is taken; of a long one what is too much is taken and
+    last one with tlast. A frame of another length is answered too, and the last transfer of that answer has tuser: a
+    short frame is filled up with words of zeros, while no input is taken; of a long one what is too much is taken and
     forgotten. The frames around it are answered as if it had been of the right length.
 
     Latency 0 cycles at the input, 1 cycle at the output, where the last word of an answer also waits until the end of
