@@ -2,9 +2,9 @@
 
 Measured on the shipped network with IHP's SG13G2 (bench/standard_cells.py, docs/standard_cells.md): ABC gets one
 module; whether adders keep theirs until their arithmetic is gates makes no difference in area, but saves a third of
-the time. Popcounts are Yosys' full adders: networks that are small in LUTs are 2 % larger in gates. ``amap`` gives the least
-area, and buffers with sizing behind it cost 2 % and divide the critical path by fifteen: a mapper for area leaves nets
-of thousands of gates to one cell.
+the time. Popcounts are Yosys' full adders: networks that are small in LUTs are 2 % larger in gates. ``amap`` gives the
+least area, and buffers with sizing behind it cost 2 % and divide the critical path by fifteen: a mapper for area
+leaves nets of thousands of gates to one cell.
 """
 
 import json
