@@ -42,7 +42,7 @@ class CobsDecoder(wiring.Component):
         Bytes of the line. Ready while ``o`` is, and always for a byte that gives nothing.
     o : Out(stream.Signature({data: 8, end: 1, broken: 1}))
         A packet's bytes, and one transfer with ``end`` and no data behind them; of nothing but a zero that transfer
-        alone. ``broken`` comes with ``end`` where the zero came before a piece was complete.
+        alone. ``broken`` tells at ``end`` whether the zero came before a piece was complete.
     """
 
     def __init__(self) -> None:

@@ -87,7 +87,7 @@ def decode(line, ends, **pace):
             found.append(None if value & 512 else bytes(packet))
             packet.clear()
         else:
-            packet.append(value)
+            packet.append(value & 255)
     return found
 
 
