@@ -73,8 +73,8 @@ class Link(wiring.Component):
     Recovery: what is lost, changed or cut spoils the packets that it touches, and no others; a delimiter begins anew.
     Answers that the host asks for and that find one waiting already, other than results, are left out.
 
-    Latency 9 cycles from the delimiter of a frame to its first word of one byte. Interval: 8 cycles a byte from the
-    host, 1 to the core; to the host 10 cycles a byte of the body and 1 of the rest, as long as those of one packet.
+    Latency 8 cycles from the delimiter of a frame to its first word of one byte. Interval: 8 cycles a byte from the
+    host, 1 to the core, 10 to the host.
 
     Parameters
     ----------
@@ -165,6 +165,7 @@ class Link(wiring.Component):
         )
         m.submodules.encoder = self._encoder = CobsEncoderControl(address_bits=ring_bits)
         wiring.connect(m, wiring.flipped(self.rx), self._receiver.i)
+        wiring.connect(m, self._receiver.answer, self._builder.answer)
         wiring.connect(m, self._builder.o, self._encoder.i)
         wiring.connect(m, self._encoder.o, wiring.flipped(self.tx))
         self._share_memory(m)

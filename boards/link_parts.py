@@ -361,7 +361,7 @@ class EventCounters(wiring.Component):
 class AnswerBuilder(wiring.Component):
     """Make the packets that go to the host: body and CRC, one byte after the other.
 
-    Interval 10 cycles a byte of the body, 3 of the CRC. What the host asked for goes before a result.
+    Interval 10 cycles a byte. What the host asked for goes before a result.
 
     Parameters
     ----------
@@ -456,7 +456,7 @@ class AnswerBuilder(wiring.Component):
         cycles = Array(result.cycles.word_select((k - cycles_at) % COUNTER_BYTES, BYTE_BITS) for k in range(4))
         word = Cat(result.word, *[0] * (self.word_bytes * BYTE_BITS - len(result.word)))
         with m.If(self._trailer):
-            m.d.sync += self._byte.eq(self._crc.value.word_select(index[:2], BYTE_BITS))
+            m.d.sync += self._byte.eq(self._crc.value[:BYTE_BITS])
         with m.Elif(index == STATUS_AT - HEAD_BYTES):
             kind = Mux(self._is_status, Kind.STATUS, Kind.REFUSED)
             m.d.sync += self._byte.eq(Mux(self.begun, Kind.RESULT, kind))
@@ -467,26 +467,23 @@ class AnswerBuilder(wiring.Component):
         with m.Elif(~self.begun):
             m.d.sync += self._byte.eq(self.answer.payload.refusal)
         with m.Elif(index < cycles_at):
-            m.d.sync += self._byte.eq(word.word_select(index - STATUS_AT, BYTE_BITS))
+            m.d.sync += self._byte.eq(word.word_select((index - STATUS_AT)[: len(index)], BYTE_BITS))
         with m.Else():
             m.d.sync += self._byte.eq(cycles[index[:2]])
 
     def _offer(self, m: Module) -> None:
         """A byte of the body goes to the CRC and to the line in the same cycle."""
-        in_body, last = Signal(), Signal()
+        last = Signal()
         last_result = STATUS_AT + self.word_bytes + COUNTER_BYTES - 1
         last_answer = Mux(self._is_status, STATUS_AT + STATUS_BYTES - 1, STATUS_AT)
         m.d.comb += [
-            in_body.eq(~self._trailer),
-            last.eq(
-                self._index
-                == Mux(self._trailer, CRC_BYTES - 1, Mux(self.begun, last_result, last_answer))
-            ),
+            last.eq(self._index == Mux(self._trailer, CRC_BYTES - 1, Mux(self.begun, last_result, last_answer))),
             self.o.payload.data.eq(self._byte),
             self.o.payload.end.eq(self._end),
-            self.o.valid.eq(self._crc.i.ready | ~in_body),
+            self.o.valid.eq(self._crc.i.ready),
             self._crc.i.payload.eq(self._byte),
-            self._crc.i.valid.eq(in_body & self.o.ready),
+            self._crc.i.valid.eq(self.o.ready | ~self._crc.i.ready),
+            self._crc.drain.eq(self._trailer),
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += self._index.eq(self._index + 1)

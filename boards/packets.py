@@ -9,6 +9,7 @@ __all__ = [
     "CONSTANT_BYTES",
     "COUNTERS",
     "COUNTER_BYTES",
+    "DIGEST_BYTES",
     "HEAD_BYTES",
     "LINK_VERSION",
     "STATUS_BYTES",

@@ -3,7 +3,7 @@
 # Amaranth's members and contexts carry no types.
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
@@ -31,6 +31,8 @@ class Crc32(wiring.Component):
         Bytes; ready at any time but within a byte of several cycles.
     start : In(1)
         Forget all bytes; one of the same cycle is lost.
+    drain : In(1)
+        Bytes on ``i`` are no part of the message, but each takes the low byte off ``value``: the CRC is sent that way.
     value : Out(32)
         The CRC; its low byte is sent first. Means nothing while a byte is on its way.
     good : Out(1)
@@ -47,7 +49,13 @@ class Crc32(wiring.Component):
             raise ValueError(f"bits_per_cycle must be 1, 2, 4 or 8, not {bits_per_cycle!r}")
         self.bits_per_cycle = bits_per_cycle
         super().__init__(
-            {"i": In(stream.Signature(BYTE_BITS)), "start": In(1), "value": Out(BYTE_BITS * CRC_BYTES), "good": Out(1)}
+            {
+                "i": In(stream.Signature(BYTE_BITS)),
+                "start": In(1),
+                "drain": In(1),
+                "value": Out(BYTE_BITS * CRC_BYTES),
+                "good": Out(1),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -57,9 +65,11 @@ class Crc32(wiring.Component):
         m.submodules.processor = ResetInserter(self.start)(processor)
         steps = BYTE_BITS // self.bits_per_cycle
         step = Signal(range(steps))
+        part = self.i.payload.word_select(step, self.bits_per_cycle)
         m.d.comb += [
             self.i.ready.eq(step == steps - 1),
-            processor.data.eq(self.i.payload.word_select(step, self.bits_per_cycle)),
+            # What the register has itself gives no feedback: zeros come in, and the value is its complement.
+            processor.data.eq(Mux(self.drain, ~self.value[: self.bits_per_cycle], part)),
             processor.valid.eq(self.i.valid),
             self.value.eq(processor.crc),
             self.good.eq(processor.match_detected),
