@@ -223,12 +223,14 @@ class Link(wiring.Component):
         m.d.sync += [fetched.eq(encoder.read.valid & encoder.read.ready), kept.eq(encoder.stored)]
 
     def _reset_core(self, m: Module) -> None:
-        left_cycles = Signal(range(self.reset_cycles + 1), init=self.reset_cycles)
-        m.d.comb += self.core_reset.eq(left_cycles != 0)
+        """Count up to a power of two: its bit tells the end."""
+        top = 1 << (self.reset_cycles - 1).bit_length()
+        count = Signal(range(2 * top), init=top - self.reset_cycles)
+        m.d.comb += self.core_reset.eq(~count[-1])
         with m.If(self._receiver.restart):
-            m.d.sync += left_cycles.eq(self.reset_cycles)
+            m.d.sync += count.eq(count.init)
         with m.Elif(self.core_reset):
-            m.d.sync += left_cycles.eq(left_cycles - 1)
+            m.d.sync += count.eq(count + 1)
 
     def _count_events(self, m: Module) -> None:
         receiver, counters, builder = self._receiver, self._counters, self._builder

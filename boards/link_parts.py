@@ -6,8 +6,8 @@ They share one memory, whose use the link settles: what asks for it names an add
 # Amaranth's members and contexts carry no types.
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.boards.packets import (
@@ -39,6 +39,16 @@ _SEQUENCE_AT, _PAYLOAD_AT = 1, HEAD_BYTES
 
 _ANSWER = data.StructLayout({"sequence": BYTE_BITS, "refusal": 2})
 _PACKET = data.StructLayout({"data": BYTE_BITS, "end": 1})
+
+
+class _Phase(enum.Enum, shape=3):
+    """What part of an answer is being sent."""
+
+    KIND = 0
+    SEQUENCE = 1
+    PAYLOAD = 2
+    CRC = 3
+    END = 4
 
 
 def position_shape(frame_bytes: int) -> range:
@@ -104,7 +114,9 @@ class PacketReceiver(wiring.Component):
         m.submodules.decoder = self._decoder = CobsDecoder()
         m.submodules.crc = self._crc = Crc32(bits_per_cycle=1)
         self._kind, self._sequence = Signal(2), Signal(BYTE_BITS)
-        self._spoilt, self._no_room = Signal(), Signal()
+        self._spoilt, self._no_room, self._at_head = Signal(), Signal(), Signal()
+        # Comparisons with small numbers share the high bits.
+        m.d.comb += self._at_head.eq(self.position[3:] == 0)
         wiring.connect(m, wiring.flipped(self.i), self._decoder.i)
         ends, took = Signal(), Signal()
         packet = self._decoder.o
@@ -139,19 +151,21 @@ class PacketReceiver(wiring.Component):
             m.d.sync += self._no_room.eq(self._no_room | overtakes)
             with m.If(within):
                 m.d.sync += self.position.eq(self.position + 1)
-            with m.If(self.position == 0):
+            with m.If(self._is_at(0)):
                 m.d.sync += self._kind.eq(Mux(byte[2:] == 0, byte[:2], 0))
-            with m.If(self.position == _SEQUENCE_AT):
+            with m.If(self._is_at(_SEQUENCE_AT)):
                 m.d.sync += self._sequence.eq(byte)
+
+    def _is_at(self, position: int) -> Value:
+        return self._at_head & (self.position[:3] == position)
 
     def _decide(self, m: Module, ends: Signal) -> None:
         bare = HEAD_BYTES + CRC_BYTES
         good, refusal, asks = Signal(), Signal(2), Signal()
-        m.d.comb += good.eq(
-            self._crc.good & ~self._decoder.o.payload.broken & ~self._spoilt & (self.position >= bare)
-        )
+        short = self._at_head & ~self.position[1:3].all()
+        m.d.comb += good.eq(self._crc.good & ~self._decoder.o.payload.broken & ~self._spoilt & ~short)
         with m.If(ends & ~good):
-            m.d.comb += self.dropped.eq(self._decoder.o.payload.broken | (self.position != 0))
+            m.d.comb += self.dropped.eq(self._decoder.o.payload.broken | ~self._is_at(0))
         with m.Elif(ends):
             with m.Switch(self._kind):
                 with m.Case(Kind.FRAME):
@@ -163,7 +177,7 @@ class PacketReceiver(wiring.Component):
                         m.d.comb += self.taken.eq(1)
                 with m.Case(Kind.STATUS_REQUEST, Kind.RESET):
                     m.d.comb += [
-                        asks.eq(self.position == bare),
+                        asks.eq(self._is_at(bare)),
                         self.dropped.eq(~asks),
                         self.restart.eq(asks & self._kind[0]),
                     ]
@@ -340,11 +354,10 @@ class EventCounters(wiring.Component):
                 m.d.comb += self.busy.eq(any_waits)
                 m.d.sync += byte.eq(0)
                 with m.If(any_waits):
-                    # The lowest one that waits.
-                    m.d.comb += begins.eq(self.waiting & (~self.waiting + 1))
                     for number in reversed(range(len(COUNTERS))):
                         with m.If(self.waiting[number]):
                             m.d.sync += which.eq(number)
+                            m.d.comb += begins.eq(1 << number)
                     m.next = "read"
             with m.State("read"):
                 m.d.comb += [self.busy.eq(1), self.reads.eq(1)]
@@ -414,26 +427,25 @@ class AnswerBuilder(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Fetch, load and offer each byte; positions begin so that the payload lies as in the status region."""
+        """Fetch, load and offer each byte, in four phases; the payload's positions are those in the status region."""
         m = Module()
         m.submodules.crc = self._crc = Crc32(bits_per_cycle=1)
         self._index = index = Signal(self.address_bits)
-        self._byte, self._trailer, self._end = Signal(BYTE_BITS), Signal(), Signal()
-        self._is_status = is_status = Signal()
+        self._byte, self._phase, self._is_status = Signal(BYTE_BITS), Signal(_Phase), Signal()
         in_status, first = Signal(), Signal()
         m.d.comb += [
-            in_status.eq(is_status & ~self._trailer & (index >= STATUS_AT)),
+            in_status.eq(self._is_status & (self._phase == _Phase.PAYLOAD)),
             self.address.eq(index),
             first.eq(index[:2] == 0),
         ]
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self._crc.start.eq(1)
-                m.d.sync += [index.eq(STATUS_AT - HEAD_BYTES), self._trailer.eq(0), self._end.eq(0)]
-                m.d.sync += [self.begun.eq(0), is_status.eq(self.answer.payload.refusal == 0)]
+                m.d.sync += [index.eq(STATUS_AT), self._phase.eq(_Phase.KIND)]
+                m.d.sync += [self.begun.eq(~self.answer.valid), self._is_status.eq(0)]
+                with m.If(self.answer.valid):
+                    m.d.sync += self._is_status.eq(self.answer.payload.refusal == 0)
                 with m.If(self.free & (self.answer.valid | self.result.valid)):
-                    with m.If(~self.answer.valid):
-                        m.d.sync += [self.begun.eq(1), is_status.eq(0)]
                     m.next = "fetch"
             with m.State("fetch"):
                 m.d.comb += [self.wants.eq(in_status), self.hold.eq(in_status & ~first)]
@@ -449,47 +461,61 @@ class AnswerBuilder(wiring.Component):
         return m
 
     def _load(self, m: Module) -> None:
-        """The byte at a position of the packet."""
-        index, result = self._index, self.result.payload
+        """The next byte of the packet."""
+        index, result, asked = self._index, self.result.payload, self.answer.payload
         cycles_at = STATUS_AT + self.word_bytes
         # Four bytes in a row: the low bits of the position tell them apart, wherever they begin.
         cycles = Array(result.cycles.word_select((k - cycles_at) % COUNTER_BYTES, BYTE_BITS) for k in range(4))
         word = Cat(result.word, *[0] * (self.word_bytes * BYTE_BITS - len(result.word)))
-        with m.If(self._trailer):
-            m.d.sync += self._byte.eq(self._crc.value[:BYTE_BITS])
-        with m.Elif(index == STATUS_AT - HEAD_BYTES):
-            kind = Mux(self._is_status, Kind.STATUS, Kind.REFUSED)
-            m.d.sync += self._byte.eq(Mux(self.begun, Kind.RESULT, kind))
-        with m.Elif(index == STATUS_AT - 1):
-            m.d.sync += self._byte.eq(Mux(self.begun, result.sequence, self.answer.payload.sequence))
-        with m.Elif(self._is_status):
-            m.d.sync += self._byte.eq(self.stored)
-        with m.Elif(~self.begun):
-            m.d.sync += self._byte.eq(self.answer.payload.refusal)
-        with m.Elif(index < cycles_at):
-            m.d.sync += self._byte.eq(word.word_select((index - STATUS_AT)[: len(index)], BYTE_BITS))
-        with m.Else():
-            m.d.sync += self._byte.eq(cycles[index[:2]])
+        in_word = index == STATUS_AT if self.word_bytes == 1 else index < cycles_at
+        with m.Switch(self._phase):
+            with m.Case(_Phase.KIND):
+                kind = Mux(self._is_status, Kind.STATUS, Kind.REFUSED)
+                m.d.sync += self._byte.eq(Mux(self.begun, Kind.RESULT, kind))
+            with m.Case(_Phase.SEQUENCE):
+                m.d.sync += self._byte.eq(Mux(self.begun, result.sequence, asked.sequence))
+            with m.Case(_Phase.PAYLOAD):
+                with m.If(self._is_status):
+                    m.d.sync += self._byte.eq(self.stored)
+                with m.Elif(~self.begun):
+                    m.d.sync += self._byte.eq(asked.refusal)
+                with m.Elif(in_word):
+                    word_number = 0 if self.word_bytes == 1 else (index - STATUS_AT)[: len(index)]
+                    m.d.sync += self._byte.eq(word.word_select(word_number, BYTE_BITS))
+                with m.Else():
+                    m.d.sync += self._byte.eq(cycles[index[:2]])
+            with m.Default():
+                m.d.sync += self._byte.eq(self._crc.value[:BYTE_BITS])
 
     def _offer(self, m: Module) -> None:
-        """A byte of the body goes to the CRC and to the line in the same cycle."""
-        last = Signal()
+        """A byte goes to the CRC and to the line in the same cycle; those of the CRC drain it."""
         last_result = STATUS_AT + self.word_bytes + COUNTER_BYTES - 1
-        last_answer = Mux(self._is_status, STATUS_AT + STATUS_BYTES - 1, STATUS_AT)
+        last = Mux(self.begun, last_result, Mux(self._is_status, STATUS_AT + STATUS_BYTES - 1, STATUS_AT))
+        phase, index = self._phase, self._index
         m.d.comb += [
-            last.eq(self._index == Mux(self._trailer, CRC_BYTES - 1, Mux(self.begun, last_result, last_answer))),
             self.o.payload.data.eq(self._byte),
-            self.o.payload.end.eq(self._end),
+            self.o.payload.end.eq(phase == _Phase.END),
             self.o.valid.eq(self._crc.i.ready),
             self._crc.i.payload.eq(self._byte),
             self._crc.i.valid.eq(self.o.ready | ~self._crc.i.ready),
-            self._crc.drain.eq(self._trailer),
+            self._crc.drain.eq(phase == _Phase.CRC),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += self._index.eq(self._index + 1)
             m.next = "fetch"
-            with m.If(last):
-                m.d.sync += [self._index.eq(0), self._trailer.eq(1), self._end.eq(self._trailer)]
-            with m.If(self._end):
-                m.d.comb += [self.answer.ready.eq(~self.begun), self.result.ready.eq(self.begun)]
-                m.next = "idle"
+            with m.Switch(phase):
+                with m.Case(_Phase.KIND):
+                    m.d.sync += phase.eq(_Phase.SEQUENCE)
+                with m.Case(_Phase.SEQUENCE):
+                    m.d.sync += phase.eq(_Phase.PAYLOAD)
+                with m.Case(_Phase.PAYLOAD):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == last):
+                        m.d.sync += phase.eq(_Phase.CRC)
+                with m.Case(_Phase.CRC):
+                    m.d.sync += index.eq(index + 1)
+                    # Four bytes on, the low bits are again what they were at the last one.
+                    with m.If(index[:2] == last[:2]):
+                        m.d.sync += phase.eq(_Phase.END)
+                with m.Default():
+                    m.d.comb += [self.answer.ready.eq(~self.begun), self.result.ready.eq(self.begun)]
+                    m.next = "idle"

@@ -139,10 +139,10 @@ class CobsEncoderControl(wiring.Component):
         The end of a packet is two such ends, of which the second writes the delimiter.
         """
         byte, end = self.i.payload.data, self.i.payload.end
-        length = Signal(min(BYTE_BITS, self.address_bits))
+        # Of the piece, with its code: what the code will be.
+        length = Signal(min(BYTE_BITS, self.address_bits), init=1)
         room, full, closes, ending = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            length.eq(place - code),
             # One place is always taken, so that the ends meet only in a full ring.
             room.eq(place != front),
             full.eq(length == _LONG_CODE if self.address_bits >= BYTE_BITS else 0),
@@ -153,9 +153,9 @@ class CobsEncoderControl(wiring.Component):
             self.i.ready.eq(room & self.write.ready & Mux(end, ending, ~full)),
         ]
         with m.If(self.write.valid & self.write.ready):
-            m.d.sync += [place.eq(place + 1), ending.eq(end & ~ending)]
+            m.d.sync += [place.eq(place + 1), length.eq(length + 1), ending.eq(end & ~ending)]
             with m.If(closes):
-                m.d.sync += code.eq(place)
+                m.d.sync += [code.eq(place), length.eq(1)]
 
     def _drain(self, m: Module, code: Signal, front: Signal) -> None:
         """Fetch a byte as the one before goes."""
