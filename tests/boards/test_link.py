@@ -13,11 +13,11 @@ SEED = 20
 
 
 @pytest.mark.parametrize(
-    ("input_bits", "output_bits"), [(8, 8), (24, 4), (1, 8), (3, 3), (12, 8), (64, 1), (8, 12), (24, 16), (8, 40)]
+    ("input_bits", "output_bits", "gap", "stall"),
+    [(8, 8, 0, 0.0), (24, 4, 0, 0.7), (1, 12, 9, 0.0), (12, 40, 9, 0.7), (64, 1, 0, 0.0)],
 )
-@pytest.mark.parametrize(("gap", "stall"), [(0, 0.0), (9, 0.7)])
 def test_frames_in_results_out(input_bits, output_bits, gap, stall):
-    dut = LinkedCore(input_bits=input_bits, output_bits=output_bits, input_words=3)
+    dut = LinkedCore(input_bits=input_bits, output_bits=output_bits, input_words=2)
 
     async def conversation(host):
         for sequence in (0, 1, 255):
@@ -28,13 +28,13 @@ def test_frames_in_results_out(input_bits, output_bits, gap, stall):
     converse(dut, conversation, stall=stall)
 
 
-@pytest.mark.parametrize(("input_bits", "input_words", "latency"), [(8, 7, 1), (8, 1, 40), (3, 300, 5)])
+@pytest.mark.parametrize(("input_bits", "input_words", "latency"), [(8, 7, 1), (3, 1, 40)])
 def test_cycles_are_those_of_the_core(input_bits, input_words, latency):
     """First word taken to result, a word a cycle; the first one comes 8 cycles after the delimiter as documented."""
     dut = LinkedCore(input_bits=input_bits, input_words=input_words, latency=latency)
 
     async def conversation(host):
-        for sequence in range(3):
+        for sequence in range(2):
             payload, answer = dut.frame(host.rng)
             await host.send(packet(Kind.FRAME, sequence, payload))
             waited = 0
@@ -42,7 +42,7 @@ def test_cycles_are_those_of_the_core(input_bits, input_words, latency):
                 await host.step()
                 waited += 1
             assert waited + 1 == 8
-            assert dut.result(await host.hear(9000)) == (sequence, answer, input_words + latency)
+            assert dut.result(await host.hear()) == (sequence, answer, input_words + latency)
 
     converse(dut, conversation)
 
@@ -92,10 +92,10 @@ def test_counters_carry():
     dut = LinkedCore(input_words=1)
 
     async def conversation(host):
-        for sequence in range(258):
+        for _ in range(257):
             await host.send(b"\5\0")
         await host.wait(20)
-        assert (await host.counters())["dropped"] == 258
+        assert (await host.counters())["dropped"] == 257
 
     converse(dut, conversation)
 
@@ -106,11 +106,10 @@ def test_counters_carry():
         (Kind.FRAME, 0, Refusal.LENGTH),
         (Kind.FRAME, 4, Refusal.LENGTH),
         (Kind.FRAME, 6, Refusal.LENGTH),
-        (Kind.FRAME, 300, Refusal.LENGTH),
+        (Kind.FRAME, 40, Refusal.LENGTH),
         (0x00, 0, Refusal.KIND),
         (0x04, 5, Refusal.KIND),
-        (0x81, 9, Refusal.KIND),
-        (0xFF, 300, Refusal.KIND),
+        (0x81, 5, Refusal.KIND),
     ],
 )
 def test_refusals(kind, length, refusal):
@@ -141,7 +140,7 @@ def test_packets_that_nobody_answers(line):
 
     async def conversation(host):
         await host.send(line)
-        await host.wait(1500)
+        await host.wait(200)
         assert host.bodies == []
         assert (await host.counters())["dropped"] == 1
 
@@ -150,15 +149,15 @@ def test_packets_that_nobody_answers(line):
 
 def test_next_frame_comes_while_the_core_works():
     """With room for one frame: it may lie over what the core has taken, and is refused where the core has not."""
-    dut = LinkedCore(input_words=40, pace=60)
+    dut = LinkedCore(input_words=20, pace=40)
 
     async def conversation(host):
         payloads = [dut.frame(random.Random(k)) for k in range(4)]
         for sequence, (payload, _) in enumerate(payloads):
             await host.send(packet(Kind.FRAME, sequence, payload))
             # The second finds all of the first but its first word; the fourth much of the second.
-            await host.wait(0 if sequence == 0 else 2400)
-        await host.wait(6000)
+            await host.wait(0 if sequence == 0 else 800)
+        await host.wait(1500)
         found = host.news()
         refused = [body[1] for body in found if body == bytes([Kind.REFUSED, body[1], Refusal.NO_ROOM])]
         results = dict(dut.result(body)[:2] for body in found if body[0] == Kind.RESULT)
@@ -169,10 +168,10 @@ def test_next_frame_comes_while_the_core_works():
     converse(dut, conversation)
 
 
-@pytest.mark.parametrize("buffer_frames", [2, 3])
+@pytest.mark.parametrize("buffer_frames", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_room_for_several_frames(buffer_frames):
     """One frame is in the core and off the buffer; so many wait; the next one is refused; and so again."""
-    dut = LinkedCore(latency=4000, buffer_frames=buffer_frames)
+    dut = LinkedCore(latency=1200, buffer_frames=buffer_frames)
 
     async def conversation(host):
         for turn in range(2):
@@ -204,13 +203,13 @@ def test_reset_forgets_what_is_not_answered():
     converse(dut, conversation)
 
 
-def test_reset_at_any_time_gives_no_result_of_before():
+@pytest.mark.parametrize("step", [41, pytest.param(3, marks=pytest.mark.slow)])
+def test_reset_at_any_time_gives_no_result_of_before(step):
     """After the status that answers it, that is; before, a result that is whole is on its way already."""
     dut = LinkedCore(input_words=2, latency=3)
-    length = len(packet(Kind.RESET, 7))
 
     async def conversation(host):
-        for delay in range(0, 260, 3):
+        for delay in range(0, 260, step):
             before, after = dut.frame(host.rng), dut.frame(host.rng)
             await host.send(packet(Kind.FRAME, 7, before[0]))
             await host.wait(delay)
@@ -222,7 +221,6 @@ def test_reset_at_any_time_gives_no_result_of_before():
             assert first[:2] == bytes([Kind.STATUS, 7])
             assert dut.result(await host.ask(Kind.FRAME, 7, after[0])) == (7, after[1], 5)
             assert host.news() == []
-        assert length * 8 < 260
 
     converse(dut, conversation, stall=0.1)
 
@@ -231,7 +229,7 @@ def test_garbage_then_one_delimiter():
     dut = LinkedCore()
 
     async def conversation(host):
-        for length in (1, 3, 40, 300):
+        for length in (1, 3, 40):
             payload, answer = dut.frame(host.rng)
             await host.send(host.rng.randbytes(length))
             heard = await host.ask(Kind.FRAME, length & 255, payload)
@@ -249,7 +247,7 @@ def test_lost_byte_spoils_its_packet_even_where_the_rest_is_whole():
         await host.send(line[:4])
         await host.lose()
         await host.send(line[4:])
-        await host.wait(1000)
+        await host.wait(400)
         assert host.bodies == []
         await host.lose()
         assert dut.result(await host.ask(Kind.FRAME, 4, payload))[:2] == (4, answer)
@@ -262,17 +260,17 @@ def test_questions_without_end_and_a_slow_line():
     dut = LinkedCore()
 
     async def conversation(host):
-        for sequence in range(40):
+        for sequence in range(16):
             await host.send(packet(Kind.STATUS_REQUEST, sequence))
         payload, answer = dut.frame(host.rng)
         await host.send(packet(Kind.FRAME, 99, payload))
-        await host.wait(4000)
+        await host.wait(2500)
         found = host.news()
         assert None not in found
         assert dut.result(found[-1])[:2] == (99, answer)
         asked = [body[1] for body in found[:-1]]
         assert asked == sorted(asked)
-        assert len(asked) > 2
+        assert len(asked) > 1
 
     converse(dut, conversation, stall=0.9)
 
@@ -419,10 +417,10 @@ def check_faults(dut, count, seed, *, gap=2, stall=0.2):
                     await put([0, *packet(Kind.FRAME, good, payload)])
             else:
                 raise AssertionError(f"frame {good} behind a delimiter was not answered; seed {seed}")
-        await host.wait(3000)
+        await host.wait(1500)
         check(host.news())
         counters = await host.counters()
-        assert counters["dropped"] > count // 4
+        assert counters["dropped"] > count // 5
         assert counters["lost"] > count // 20
         assert counters["sent"] >= count
 
@@ -432,7 +430,7 @@ def check_faults(dut, count, seed, *, gap=2, stall=0.2):
 
 @pytest.mark.parametrize("options", [{}, {"input_bits": 12, "buffer_frames": 2, "pace": 40, "latency": 60}])
 def test_faults(options):
-    assert check_faults(LinkedCore(**options), 60, SEED) >= 60
+    assert check_faults(LinkedCore(**options), 16, SEED) >= 16
 
 
 @pytest.mark.slow

@@ -40,7 +40,14 @@ async def put(ctx, dut, data, idle=None):
 def test_values_are_those_of_zlib(bits_per_cycle, idles):
     dut = Crc32(bits_per_cycle=bits_per_cycle)
     rng = random.Random(SEED)
-    messages = [CHECK[0], b"", b"\0", b"\0\0\0\0", b"\xff" * 9, *(rng.randbytes(rng.randrange(1, 40)) for _ in range(8))]
+    messages = [
+        CHECK[0],
+        b"",
+        b"\0",
+        b"\0\0\0\0",
+        b"\xff" * 9,
+        *(rng.randbytes(rng.randrange(1, 40)) for _ in range(8)),
+    ]
     assert zlib.crc32(CHECK[0]) == CHECK[1]
 
     async def testbench(ctx):
@@ -60,7 +67,7 @@ def test_values_are_those_of_zlib(bits_per_cycle, idles):
     run(dut, testbench)
 
 
-@pytest.mark.parametrize("bits_per_cycle", [1, 8])
+@pytest.mark.parametrize("bits_per_cycle", [4, 8])
 def test_any_flipped_bit_is_seen(bits_per_cycle):
     dut = Crc32(bits_per_cycle=bits_per_cycle)
     message = random.Random(SEED).randbytes(5)
@@ -76,6 +83,23 @@ def test_any_flipped_bit_is_seen(bits_per_cycle):
             ctx.set(dut.start, 0)
 
     run(dut, testbench)
+
+
+@pytest.mark.parametrize("bits_per_cycle", [1, 2, 4, 8])
+def test_drained_bytes_are_the_crc(bits_per_cycle):
+    dut = Crc32(bits_per_cycle=bits_per_cycle)
+    sent = bytearray()
+
+    async def testbench(ctx):
+        await put(ctx, dut, CHECK[0])
+        ctx.set(dut.drain, 1)
+        for _ in range(4):
+            byte = ctx.get(dut.value) & 0xFF
+            sent.append(byte)
+            await put(ctx, dut, bytes([byte ^ 0x5A]))
+
+    run(dut, testbench)
+    assert sent == CHECK[1].to_bytes(4, "little")
 
 
 def test_start_amid_a_byte_forgets_it():

@@ -25,9 +25,7 @@ class HashCore(wiring.Component):
 
     def __init__(self, input_bits, output_bits, input_words, pace=1, latency=1):
         self.input_words, self.pace, self.latency = input_words, pace, latency
-        super().__init__(
-            {"rst": In(1), "i": In(stream.Signature(input_bits)), "o": Out(stream.Signature(output_bits))}
-        )
+        super().__init__({"rst": In(1), "i": In(stream.Signature(input_bits)), "o": Out(stream.Signature(output_bits))})
 
     def elaborate(self, platform):
         m = Module()
@@ -194,7 +192,8 @@ class Host:
 def status_counters(body):
     assert body[0] == Kind.STATUS
     return {
-        name: int.from_bytes(body[2 + at : 6 + at], "little") for name, at in zip(COUNTERS, range(27, 47, 4), strict=True)
+        name: int.from_bytes(body[2 + at : 6 + at], "little")
+        for name, at in zip(COUNTERS, range(27, 47, 4), strict=True)
     }
 
 
