@@ -19,8 +19,6 @@ from xnorweave.boards.link_parts import (
 )
 from xnorweave.boards.packets import (
     COUNTER_BYTES,
-    CRC_BYTES,
-    HEAD_BYTES,
     STATUS_BYTES,
     Identity,
     bytes_per_word,
@@ -184,7 +182,7 @@ class Link(wiring.Component):
             frames=self.buffer_frames,
         )
         init = [0] * (status + STATUS_AT) + list(constants)
-        m.submodules.memory = memory = Memory(shape=BYTE_BITS, depth=depth, init=init)
+        m.submodules.memory = self._memory = memory = Memory(shape=BYTE_BITS, depth=depth, init=init)
         write, read = memory.write_port(), memory.read_port()
         receiver, feeder, encoder = self._receiver, self._feeder, self._encoder
         counters, builder = self._counters, self._builder

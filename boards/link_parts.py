@@ -166,23 +166,22 @@ class PacketReceiver(wiring.Component):
         m.d.comb += good.eq(self._crc.good & ~self._decoder.o.payload.broken & ~self._spoilt & ~short)
         with m.If(ends & ~good):
             m.d.comb += self.dropped.eq(self._decoder.o.payload.broken | ~self._is_at(0))
-        with m.Elif(ends):
-            with m.Switch(self._kind):
-                with m.Case(Kind.FRAME):
-                    with m.If(self.position != bare + self.frame_bytes):
-                        m.d.comb += refusal.eq(Refusal.LENGTH)
-                    with m.Elif(self._no_room):
-                        m.d.comb += refusal.eq(Refusal.NO_ROOM)
-                    with m.Else():
-                        m.d.comb += self.taken.eq(1)
-                with m.Case(Kind.STATUS_REQUEST, Kind.RESET):
-                    m.d.comb += [
-                        asks.eq(self._is_at(bare)),
-                        self.dropped.eq(~asks),
-                        self.restart.eq(asks & self._kind[0]),
-                    ]
-                with m.Default():
-                    m.d.comb += refusal.eq(Refusal.KIND)
+        with m.Elif(ends), m.Switch(self._kind):
+            with m.Case(Kind.FRAME):
+                with m.If(self.position != bare + self.frame_bytes):
+                    m.d.comb += refusal.eq(Refusal.LENGTH)
+                with m.Elif(self._no_room):
+                    m.d.comb += refusal.eq(Refusal.NO_ROOM)
+                with m.Else():
+                    m.d.comb += self.taken.eq(1)
+            with m.Case(Kind.STATUS_REQUEST, Kind.RESET):
+                m.d.comb += [
+                    asks.eq(self._is_at(bare)),
+                    self.dropped.eq(~asks),
+                    self.restart.eq(asks & self._kind[0]),
+                ]
+            with m.Default():
+                m.d.comb += refusal.eq(Refusal.KIND)
         m.d.comb += self.refused.eq(refusal != 0)
         with m.If(self.answer.ready):
             m.d.sync += self.answer.valid.eq(0)
