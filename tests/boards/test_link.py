@@ -103,17 +103,18 @@ def test_counters_carry():
 def test_counters_do_not_change_while_they_are_told():
     """Packets are dropped all the time that a status is built; a carry must not come between two of its bytes."""
     dut = LinkedCore()
-    carries_at = 0xFFFF
+    packets = 60
 
     async def conversation(host):
         dropped = link_memory_bytes(dut.link.frame_bytes) - 128 + 40
-        for ahead in range(50, 110, 3):
-            for k, byte in enumerate((carries_at - ahead).to_bytes(4, "little")):
+        # So far below a carry over two bytes, it comes while they are told.
+        for start in range(0x10000 - 42, 0x10000 - 30):
+            for k, byte in enumerate(start.to_bytes(4, "little")):
                 host._ctx.set(dut.link._memory.data[dropped + k], byte)
-            await host.send(packet(Kind.STATUS_REQUEST, ahead))
-            await host.send(b"\5\0" * 160)
-            count = status_counters(await host.hear())["dropped"]
-            assert carries_at - ahead <= count < carries_at + 200
+            await host.send(packet(Kind.STATUS_REQUEST, 1))
+            await host.send(b"\5\0" * packets, gap=9)
+            assert start < status_counters(await host.hear())["dropped"] < start + packets
+            await host.wait(20)
 
     converse(dut, conversation)
 
@@ -219,6 +220,21 @@ def test_reset_forgets_what_is_not_answered():
         assert (counters["taken"], counters["sent"]) == (4, 1)
 
     converse(dut, conversation)
+
+
+def test_reset_forgets_a_result_that_waits_for_the_line():
+    dut = LinkedCore()
+
+    async def conversation(host):
+        payload, _ = dut.frame(host.rng)
+        await host.send(packet(Kind.STATUS_REQUEST, 1) + packet(Kind.FRAME, 2, payload) + packet(Kind.RESET, 3))
+        assert host.news() == []
+        assert (await host.hear())[:2] == bytes([Kind.STATUS, 1])
+        assert (await host.hear())[:2] == bytes([Kind.STATUS, 3])
+        await host.wait(500)
+        assert host.news() == []
+
+    converse(dut, conversation, stall=0.9)
 
 
 @pytest.mark.parametrize("step", [41, pytest.param(3, marks=pytest.mark.slow)])
