@@ -227,14 +227,16 @@ def test_reset_forgets_a_result_that_waits_for_the_line():
 
     async def conversation(host):
         payload, _ = dut.frame(host.rng)
-        await host.send(packet(Kind.STATUS_REQUEST, 1) + packet(Kind.FRAME, 2, payload) + packet(Kind.RESET, 3))
+        await host.send(packet(Kind.STATUS_REQUEST, 1) + packet(Kind.FRAME, 2, payload))
+        await host.wait(600)
+        await host.send(packet(Kind.RESET, 3))
         assert host.news() == []
         assert (await host.hear())[:2] == bytes([Kind.STATUS, 1])
         assert (await host.hear())[:2] == bytes([Kind.STATUS, 3])
-        await host.wait(500)
+        await host.wait(1000)
         assert host.news() == []
 
-    converse(dut, conversation, stall=0.9)
+    converse(dut, conversation, stall=0.95)
 
 
 @pytest.mark.parametrize("step", [41, pytest.param(3, marks=pytest.mark.slow)])
