@@ -441,10 +441,12 @@ class AnswerBuilder(wiring.Component):
             with m.State("idle"):
                 m.d.comb += self._crc.start.eq(1)
                 m.d.sync += [index.eq(STATUS_AT), self._phase.eq(_Phase.KIND)]
-                m.d.sync += [self.begun.eq(~self.answer.valid), self._is_status.eq(0)]
-                with m.If(self.answer.valid):
+                m.d.sync += [self.begun.eq(0), self._is_status.eq(0)]
+                with m.If(self.free & self.answer.valid):
                     m.d.sync += self._is_status.eq(self.answer.payload.refusal == 0)
-                with m.If(self.free & (self.answer.valid | self.result.valid)):
+                    m.next = "fetch"
+                with m.Elif(self.free & self.result.valid):
+                    m.d.sync += self.begun.eq(1)
                     m.next = "fetch"
             with m.State("fetch"):
                 m.d.comb += [self.wants.eq(in_status), self.hold.eq(in_status & ~first)]
