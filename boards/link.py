@@ -69,7 +69,7 @@ class Link(wiring.Component):
     in the core at a time; its answer is copied, and the core goes on while the answer is sent.
 
     Recovery: what is lost, changed or cut spoils the packets that it touches, and no others; a delimiter begins anew.
-    Answers that the host asks for and that find one waiting already, other than results, are left out.
+    A status or refusal that comes due while another one waits or is built is left out; the host asks again.
 
     Latency 8 cycles from the delimiter of a frame to its first word of one byte. Interval: 8 cycles a byte from the
     host, 1 to the core, 10 to the host.

@@ -31,8 +31,8 @@ class UartReceiver(wiring.Component):
     may differ by up to 3 % from 8 cycles per bit on. A byte without its stop bit is dropped and the receiver waits for
     an idle line: a break is one such byte.
 
-    Latency from the start bit's edge to ``o.valid``: ``9 * divisor + (divisor - 1) // 2 + 3`` cycles. Interval: 10 bits.
-    The line cannot be stopped: a byte that ends while the byte before it still waits on ``o`` is dropped.
+    Latency from the start bit's edge to ``o.valid``: ``9 * divisor + (divisor - 1) // 2 + 3`` cycles. Interval:
+    10 bits. The line cannot be stopped: a byte that ends while the byte before it still waits on ``o`` is dropped.
 
     Parameters
     ----------
