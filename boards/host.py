@@ -180,7 +180,7 @@ class Board:
                 self.port, baud=self._baud, timeout_s=self._timeout_s, tries=self._tries, sequence=sequence
             )
             try:
-                self._status = self._line.ask(Kind.ASK_STATUS)
+                self._status = self._line.ask(Kind.STATUS_REQUEST)
                 _check(self._status, self.network)
             except BaseException:
                 self.close()
@@ -196,7 +196,7 @@ class Board:
         """What the board tells of itself now."""
         with located(self.port):
             line, _ = self._opened()
-            return line.ask(Kind.ASK_STATUS)
+            return line.ask(Kind.STATUS_REQUEST)
 
     def classify(self, frames: NDArray[np.uint8], progress: Progress | None = None) -> Classification:
         """Run frames of the network through the board.

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
@@ -57,12 +58,13 @@ def emit(
     """
     plan = plan or make_plan(network)
     core = core or lower(network, strategy=strategy, plan=plan)
+    digest = network_digest(network)
     title = [
-        f"network SHA-256 {network_digest(network)}",
+        f"network SHA-256 {digest}",
         f"strategy {strategy}, {plan.levels_per_register} adders between registers",
         f"{plan.interval_cycles} cycles a frame",
     ]
-    return emit_core(core, title)
+    return replace(emit_core(core, title), network_sha256=digest)
 
 
 def emit_core(core: Core, title: list[str]) -> Design:

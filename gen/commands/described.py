@@ -46,5 +46,5 @@ def provenance(network: Network, options: BuildOptions) -> Report:
 
 def usage(network: Network, design: Design, board: Board, synthesis: dict[str, Any]) -> Report:
     """``usage`` of the report: pins, and what to run to load the bitstream and to talk to it."""
-    kind, baud, bitstream = network.input.kind, synthesis["baud"], synthesis["bitstream"]
-    return {"usage": usage_of(board, design, kind=kind, baud=baud, bitstream=bitstream, classes=network.classes)}
+    baud, bitstream = synthesis["baud"], synthesis["bitstream"]
+    return {"usage": usage_of(board, design, baud=baud, bitstream=bitstream, classes=network.classes)}

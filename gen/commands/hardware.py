@@ -14,7 +14,7 @@ import numpy as np
 from xnorweave.adder_graph import AdderGraph
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
-from xnorweave.boards.link import bytes_per_word
+from xnorweave.boards.link_format import bytes_per_word, packet_bytes
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
 from xnorweave.commands.described import pictures, provenance, usage
@@ -295,8 +295,8 @@ def _add_rate(report: Report, design: Design) -> None:
     cycles = report["plan"].get("interval_cycles_measured")
     if cycles:
         synthesis["frames_per_second"] = round(synthesis["clock_mhz"] * 1e6 / cycles, 1)
-    frame_bytes = design.input_words * bytes_per_word(design.input_bits)
-    synthesis["link_frames_per_second"] = round(synthesis["baud"] / _SERIAL_BITS_PER_BYTE / frame_bytes, 1)
+    line_bytes = packet_bytes(design.input_words * bytes_per_word(design.input_bits))
+    synthesis["link_frames_per_second"] = round(synthesis["baud"] / _SERIAL_BITS_PER_BYTE / line_bytes, 1)
 
 
 @contextmanager

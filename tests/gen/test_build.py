@@ -49,6 +49,7 @@ def leave_out_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
         "block_rams": 1,
         "block_rams_available": 9,
         "baud": 10**6,
+        "baud_error_percent": 0.0,
     }
     done = Synthesis(board=BOARD, device="d", fmax_mhz=30.0, clock_mhz=25.0, bitstream="top.bit", tools={}, **numbers)
     monkeypatch.setattr(hardware, "synthesize", lambda *_, **__: done)
