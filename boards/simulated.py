@@ -236,6 +236,9 @@ class SimulatedBoard:
                 self._buffer.append((packet.sequence, packet.payload))
                 self._count("taken")
         elif packet.kind in (Kind.STATUS_REQUEST, Kind.RESET):
+            if packet.payload:
+                self._count("dropped")
+                return
             if packet.kind == Kind.RESET:
                 self._buffer.clear()
             self._send(Kind.STATUS, packet.sequence, self.status.to_bytes())

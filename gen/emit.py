@@ -1,6 +1,5 @@
 """From the lowered core to one Verilog file, the same bytes every time."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from xnorweave.hw.adder_graph import KernelUnit
 from xnorweave.hw.shared_module import ModuleLibrary, SharedUnit, UnitComponent
 from xnorweave.lower import Core, lower
 from xnorweave.network import Network
-from xnorweave.network_file import network_bytes
+from xnorweave.network_file import network_digest
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.share import StrategyChoice
@@ -21,14 +20,9 @@ from xnorweave.popcounts import MOST_BITS
 from xnorweave.processes import scratch
 from xnorweave.yosys import run_yosys
 
-__all__ = ["core_rtlil", "emit", "emit_core", "emit_verilog", "network_digest", "popcounts"]
+__all__ = ["core_rtlil", "emit", "emit_core", "emit_verilog", "popcounts"]
 
 _TIMEOUT_S = 1800.0
-
-
-def network_digest(network: Network) -> str:
-    """SHA-256 of the network's file content, in hexadecimal."""
-    return hashlib.sha256(network_bytes(network)).hexdigest()
 
 
 def emit(
@@ -58,7 +52,7 @@ def emit(
     """
     plan = plan or make_plan(network)
     core = core or lower(network, strategy=strategy, plan=plan)
-    digest = network_digest(network)
+    digest = network_digest(network).hex()
     title = [
         f"network SHA-256 {digest}",
         f"strategy {strategy}, {plan.levels_per_register} adders between registers",
