@@ -237,7 +237,7 @@ class SimulatedBoard:
                 self._count("taken")
         elif packet.kind in (Kind.STATUS_REQUEST, Kind.RESET):
             if packet.payload:
-                self._count("dropped")
+                self._decoder.dropped += 1
                 return
             if packet.kind == Kind.RESET:
                 self._buffer.clear()
