@@ -138,7 +138,7 @@ def build(case: Case, board: str, planned: Row, options: Sequence[str] = ()) -> 
     if document is None:
         return kept
     made, synthesis, simulation = document["plan"], document["synthesis"], document["simulation"]
-    left_out = ("board", "device", "bitstream", "baud")
+    left_out = ("board", "device", "bitstream", "baud", "baud_error_percent")
     row = {name: value for name, value in synthesis.items() if name not in left_out}
     row |= {name: made.get(name) for name in ("interval_cycles", "interval_cycles_measured", "latency_cycles")}
     row |= {name: simulation[name] for name in ("simulator", "images", "mismatches")}

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.boards.exchange import MAX_WINDOW, Exchange, SequenceNumbers
-from xnorweave.boards.packets import Kind, Packet, Refusal, Result, Status, digest, packet_bytes
+from xnorweave.boards.link_format import DIGEST_BYTES
+from xnorweave.boards.packets import Kind, Packet, Refusal, Result, Status, packet_bytes
 from xnorweave.boards.serial_line import SerialLine
 from xnorweave.errors import DataError, DeviceError, located
 from xnorweave.network import ArgMax, Network
-from xnorweave.network_file import network_bytes
+from xnorweave.network_file import network_digest
 
-__all__ = ["DEFAULT_BAUD", "Board", "Classification", "Run", "frame_payloads", "network_digest"]
+__all__ = ["DEFAULT_BAUD", "Board", "Classification", "Run", "frame_payloads", "network_id"]
 
 DEFAULT_BAUD = 1_000_000
 
@@ -28,9 +29,9 @@ Progress = Callable[[int, int], None]
 """Called with frames done and frames in all."""
 
 
-def network_digest(network: Network) -> bytes:
+def network_id(network: Network) -> bytes:
     """By what a board tells which network it holds."""
-    return digest(network_bytes(network))
+    return network_digest(network)[:DIGEST_BYTES]
 
 
 def frame_payloads(network: Network, frames: NDArray[np.uint8]) -> list[bytes]:
@@ -180,7 +181,7 @@ class Board:
                 self.port, baud=self._baud, timeout_s=self._timeout_s, tries=self._tries, sequence=sequence
             )
             try:
-                self._status = self._line.ask(Kind.ASK_STATUS)
+                self._status = self._line.ask(Kind.STATUS_REQUEST)
                 _check(self._status, self.network)
             except BaseException:
                 self.close()
@@ -196,7 +197,7 @@ class Board:
         """What the board tells of itself now."""
         with located(self.port):
             line, _ = self._opened()
-            return line.ask(Kind.ASK_STATUS)
+            return line.ask(Kind.STATUS_REQUEST)
 
     def classify(self, frames: NDArray[np.uint8], progress: Progress | None = None) -> Classification:
         """Run frames of the network through the board.
@@ -253,7 +254,7 @@ def _check(status: Status, network: Network | None) -> None:
     """See that the board holds the network."""
     if network is None:
         return
-    wanted = network_digest(network)
+    wanted = network_id(network)
     if status.network != wanted:
         raise DeviceError(
             f"the board holds network {status.network.hex()}, but {network.name!r} is {wanted.hex()}; load the "

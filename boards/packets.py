@@ -4,15 +4,15 @@ import hashlib
 import struct
 import zlib
 from dataclasses import astuple, dataclass
-from enum import IntEnum
 
+from xnorweave.boards.link_format import DIGEST_BYTES, HEAD_BYTES, LINK_VERSION, Kind, Refusal
 from xnorweave.errors import DeviceError
+from xnorweave.hw.crc import CRC_BYTES
 
 __all__ = [
     "DELIMITER",
     "DIGEST_BYTES",
     "MAX_SEQUENCE",
-    "VERSION",
     "Decoder",
     "Kind",
     "Packet",
@@ -26,34 +26,11 @@ __all__ = [
     "packet_of",
 ]
 
-VERSION = 1
 DELIMITER = b"\0"
-DIGEST_BYTES = 8
 MAX_SEQUENCE = 0xFF
 
-_CRC_BYTES = 4
-_HEAD_BYTES = 2  # kind and sequence
 _LONGEST_BLOCK = 254
 _CYCLES_BYTES = 4
-
-
-class Kind(IntEnum):
-    """First byte of a body."""
-
-    FRAME = 0x01
-    ASK_STATUS = 0x02
-    RESET = 0x03
-    RESULT = 0x81
-    STATUS = 0x82
-    REFUSED = 0x83
-
-
-class Refusal(IntEnum):
-    """Payload of `Kind.REFUSED`."""
-
-    LENGTH = 1
-    NO_ROOM = 2
-    KIND = 3
 
 
 def digest(content: bytes) -> bytes:
@@ -116,18 +93,18 @@ class Packet:
 def packet_bytes(packet: Packet) -> bytes:
     """What goes over the line for a packet, delimiter included."""
     body = bytes([packet.kind, packet.sequence]) + packet.payload
-    return cobs_encode(body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")) + DELIMITER
+    return cobs_encode(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")) + DELIMITER
 
 
 def packet_of(encoded: bytes) -> Packet | None:
     """The packet of what came before a delimiter; None where COBS, CRC or length is not right."""
     decoded = cobs_decode(encoded)
-    if decoded is None or len(decoded) < _HEAD_BYTES + _CRC_BYTES:
+    if decoded is None or len(decoded) < HEAD_BYTES + CRC_BYTES:
         return None
-    body, crc = decoded[:-_CRC_BYTES], decoded[-_CRC_BYTES:]
+    body, crc = decoded[:-CRC_BYTES], decoded[-CRC_BYTES:]
     if zlib.crc32(body) != int.from_bytes(crc, "little"):
         return None
-    return Packet(kind=body[0], sequence=body[1], payload=body[_HEAD_BYTES:])
+    return Packet(kind=body[0], sequence=body[1], payload=body[HEAD_BYTES:])
 
 
 class Decoder:
@@ -145,7 +122,7 @@ class Decoder:
     """
 
     def __init__(self, payload_bytes: int) -> None:
-        body_bytes = _HEAD_BYTES + payload_bytes + _CRC_BYTES
+        body_bytes = HEAD_BYTES + payload_bytes + CRC_BYTES
         self._most_bytes = body_bytes + body_bytes // _LONGEST_BLOCK + 1
         self._held = bytearray()
         self._too_long = False
@@ -231,7 +208,7 @@ class Status:
         Packets refused.
     """
 
-    version: int = VERSION
+    version: int = LINK_VERSION
     network: bytes = bytes(DIGEST_BYTES)
     build: bytes = bytes(DIGEST_BYTES)
     clock_hz: int = 0
@@ -257,10 +234,10 @@ class Status:
         DeviceError
             Where the protocol is of another version, or the payload is not one.
         """
-        if payload[:1] != bytes([VERSION]):
+        if payload[:1] != bytes([LINK_VERSION]):
             found = f"version {payload[0]}" if payload else "no version"
             raise DeviceError(
-                f"the board speaks {found} of the protocol, this host version {VERSION}; "
+                f"the board speaks {found} of the protocol, this host version {LINK_VERSION}; "
                 "use the xnorweave that built the board's bitstream, or build it again"
             )
         if len(payload) != _STATUS.size:

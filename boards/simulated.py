@@ -235,7 +235,10 @@ class SimulatedBoard:
             else:
                 self._buffer.append((packet.sequence, packet.payload))
                 self._count("taken")
-        elif packet.kind in (Kind.ASK_STATUS, Kind.RESET):
+        elif packet.kind in (Kind.STATUS_REQUEST, Kind.RESET):
+            if packet.payload:
+                self._decoder.dropped += 1
+                return
             if packet.kind == Kind.RESET:
                 self._buffer.clear()
             self._send(Kind.STATUS, packet.sequence, self.status.to_bytes())

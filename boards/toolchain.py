@@ -51,6 +51,8 @@ class Synthesis:
         Fastest clock of the routed design, and the clock that the board gives it.
     baud : int
         Of the serial link.
+    baud_error_percent : float
+        How much faster than that the board really is.
     bitstream : str
         File name in the build folder.
     tools : dict of str to str
@@ -69,6 +71,7 @@ class Synthesis:
     fmax_mhz: float
     clock_mhz: float
     baud: int
+    baud_error_percent: float
     bitstream: str
     tools: dict[str, str]
     critical_path: dict[str, Any] | None = None
@@ -215,6 +218,7 @@ def _result(plan: BoardPlan, placement: Placement, cells: CellCounts, versions: 
         fmax_mhz=placement.fmax_mhz,
         clock_mhz=plan.clock_mhz,
         baud=plan.baud,
+        baud_error_percent=round(plan.baud_error_percent, 3),
         bitstream=_BITSTREAMS[plan.board.family],
         tools=versions,
         critical_path=placement.critical_path,

@@ -13,14 +13,14 @@ from amaranth.lib.wiring import connect
 
 from xnorweave.boards.catalogue import Board, Platform, boards_that_fit
 from xnorweave.boards.link import Link
+from xnorweave.boards.link_format import DIGEST_BYTES, Identity
 from xnorweave.boards.pll import ClockGenerator, Pll, find_pll
 from xnorweave.design import TOP_MODULE, Design
 from xnorweave.errors import DeviceError
 from xnorweave.hw.uart import UartReceiver, UartTransmitter
 
-__all__ = ["FRAME_TIMEOUT_S", "BoardPlan", "BoardTop", "link_baud", "plan_board"]
+__all__ = ["BoardPlan", "BoardTop", "link_baud", "plan_board"]
 
-FRAME_TIMEOUT_S = 50e-3
 _CORE_RESET_S = 8e-6
 _BAUD_RATES = (1_000_000, 921_600, 460_800, 230_400, 115_200, 57_600, 38_400, 19_200, 9_600)
 _BAUD_TOLERANCE = 0.02
@@ -63,13 +63,23 @@ class BoardPlan:
     clock_mhz : float
         The clock that the core really gets.
     baud : int
-        Of the link.
+        Of the link, as the host sets it.
     """
 
     board: Board
     pll: Pll | None
     clock_mhz: float
     baud: int
+
+    @property
+    def divisor(self) -> int:
+        """Clock cycles per bit."""
+        return round(self.clock_mhz * 1e6 / self.baud)
+
+    @property
+    def baud_error_percent(self) -> float:
+        """How much faster the board's rate is than the host's; together with the host's own error at most 3."""
+        return 100 * (self.clock_mhz * 1e6 / self.divisor / self.baud - 1)
 
 
 def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
@@ -99,8 +109,8 @@ def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
 class BoardTop(Elaboratable):
     """A core on a board, reached through the board's serial port.
 
-    The byte protocol is that of `xnorweave.boards.link.Link`, 8N1. The board's LEDs, as far as there are any, show
-    the last answer, bit 0 on LED 0.
+    The protocol is that of docs/link.md, 8N1. The board's LEDs, as far as there are any, show the last result, bit 0
+    on LED 0.
 
     Parameters
     ----------
@@ -125,11 +135,15 @@ class BoardTop(Elaboratable):
             input_bits=self._design.input_bits,
             output_bits=self._design.output_bits,
             input_words=self._design.input_words,
-            timeout_cycles=math.ceil(FRAME_TIMEOUT_S * clock_hz),
             reset_cycles=math.ceil(_CORE_RESET_S * clock_hz),
+            identity=Identity(
+                network=bytes.fromhex(self._design.network_sha256)[:DIGEST_BYTES],
+                build=bytes.fromhex(self._design.build_sha256)[:DIGEST_BYTES],
+                clock_hz=round(clock_hz),
+            ),
         )
         self._add_core(m, link)
-        self._add_uart(m, platform, link, round(clock_hz / self._plan.baud))
+        self._add_uart(m, platform, link)
         self._add_leds(m, platform, link)
         return m
 
@@ -146,12 +160,12 @@ class BoardTop(Elaboratable):
             i_o__ready=link.core_o.ready,
         )
 
-    def _add_uart(self, m: Module, platform: Platform, link: Link, divisor: int) -> None:
+    def _add_uart(self, m: Module, platform: Platform, link: Link) -> None:
         pins = platform.request("uart", 0, dir="-")
         m.submodules.rx_pin = rx_pin = io.Buffer("i", pins.rx)
         m.submodules.tx_pin = tx_pin = io.Buffer("o", pins.tx)
-        m.submodules.receiver = receiver = UartReceiver(divisor=divisor)
-        m.submodules.transmitter = transmitter = UartTransmitter(divisor=divisor)
+        m.submodules.receiver = receiver = UartReceiver(divisor=self._plan.divisor)
+        m.submodules.transmitter = transmitter = UartTransmitter(divisor=self._plan.divisor)
         connect(m, receiver.o, link.rx)
         connect(m, link.tx, transmitter.i)
         m.d.comb += [
@@ -161,7 +175,7 @@ class BoardTop(Elaboratable):
         ]
 
     def _add_leds(self, m: Module, platform: Platform, link: Link) -> None:
-        """Show as many bits of the answer as there are LEDs whose pins are free."""
+        """Show as many bits of the result as there are LEDs whose pins are free."""
         for bit in range(self._design.output_bits):
             try:
                 port = platform.request("led", bit, dir="-")

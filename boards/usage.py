@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.build import DiffPairs, Pins, Resource, Subsignal
 
 from xnorweave.boards.catalogue import Board
-from xnorweave.boards.link import bytes_per_word
+from xnorweave.boards.link_format import bytes_per_word
 from xnorweave.design import Design
 
 __all__ = ["usage_of"]
@@ -35,9 +35,7 @@ _LOADERS = {
 _MOST_CLASSES = 100
 
 
-def usage_of(
-    board: Board, design: Design, *, kind: str, baud: int, bitstream: str, classes: tuple[str, ...]
-) -> dict[str, Any]:
+def usage_of(board: Board, design: Design, *, baud: int, bitstream: str, classes: tuple[str, ...]) -> dict[str, Any]:
     """``usage`` of a report.
 
     Parameters
@@ -46,8 +44,6 @@ def usage_of(
         What the bitstream is for.
     design : Design
         The core in it.
-    kind : {"pixels", "bits"}
-        Of the network's input.
     baud : int
         Of the serial link.
     bitstream : str
@@ -77,7 +73,7 @@ def usage_of(
             "i__payload": design.input_bits,
             "o__payload": design.output_bits,
         },
-        "host": _host(kind == "bits" and design.input_bits > 1, baud, answer_bytes),
+        "host": _host(baud),
         **load,
         **named,
     }
@@ -101,13 +97,12 @@ def _first_pin(ios: object) -> str:
     return ios.p.names[0] if isinstance(ios, DiffPairs) else ""
 
 
-def _host(packed: bool, baud: int, answer_bytes: int) -> list[str]:
-    """A program for the protocol of `xnorweave.boards.link.Link`: a frame's bytes, then the answer's."""
-    words = 'numpy.packbits(image, axis=-1, bitorder="little")' if packed else "image"
+def _host(baud: int) -> list[str]:
+    """A program that asks the board for the classes of a file's images."""
     return [
-        "import numpy, serial",
-        f'port = serial.Serial("/dev/ttyUSB1", {baud}, timeout=1)',
-        'for image in numpy.load("images.npz")["x"]:',
-        f"    port.write({words}.tobytes())",
-        f'    print(int.from_bytes(port.read({answer_bytes}), "little"))',
+        "import xnorweave",
+        "from xnorweave.images import load_images",
+        'network = xnorweave.load("NET.npz")',
+        f'with xnorweave.Board("/dev/ttyUSB1", network, baud={baud}) as board:',
+        '    print(board.classify(load_images("images.npz", network).frames).classes)',
     ]

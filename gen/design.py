@@ -1,5 +1,6 @@
 """What the rooms hand to each other about one generated core: its streams and where to watch them."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -65,6 +66,8 @@ class Design:
     popcounts : dict of str to (int, int, int)
         Modules that count bits: the width of the input ``window``, the pattern of its bits that count, and of those
         that count where they are 0, so that synthesis may put cells of its own in their place.
+    network_sha256 : str
+        Of the network's file content, in hexadecimal; zeros where the core is no network.
     """
 
     verilog: str
@@ -74,3 +77,9 @@ class Design:
     output_words: int
     taps: tuple[Tap, ...]
     popcounts: Mapping[str, tuple[int, int, int]] = field(default_factory=dict[str, tuple[int, int, int]])
+    network_sha256: str = "0" * 64
+
+    @property
+    def build_sha256(self) -> str:
+        """SHA-256 of ``design.v``, in hexadecimal."""
+        return hashlib.sha256(self.verilog.encode()).hexdigest()

@@ -5,6 +5,7 @@ others are ``<layer>.weights``, ``<layer>.thresholds`` and ``input.table``. Noth
 every size is checked against limits before memory is taken for it.
 """
 
+import hashlib
 import io
 import json
 import math
@@ -12,6 +13,7 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,15 @@ from xnorweave.network import (
     Threshold,
 )
 
-__all__ = ["FORMAT", "load_network", "network_bytes", "network_of", "read_arrays", "save_network"]
+__all__ = [
+    "FORMAT",
+    "load_network",
+    "network_bytes",
+    "network_digest",
+    "network_of",
+    "read_arrays",
+    "save_network",
+]
 
 FORMAT = "xnorweave/1"
 MAX_ENTRIES = 4 * MAX_LAYERS
@@ -244,7 +254,31 @@ def _layer_fields(layer: Layer) -> dict[str, Any]:
 
 
 def network_bytes(network: Network) -> bytes:
-    """Return the network as file content; equal networks give equal bytes."""
+    """Return the network as file content; equal networks give equal bytes, as long as zlib is the same."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, content in _entries(network):
+            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+    return out.getvalue()
+
+
+def network_digest(network: Network) -> bytes:
+    """Return the SHA-256 of a network: of its file's entries, each a name, a zero byte and what it holds unpacked.
+
+    So it does not depend on how the file was packed, which another version of zlib does differently.
+    """
+    whole = hashlib.sha256()
+    for name, content in _entries(network):
+        whole.update(name.encode() + b"\0")
+        whole.update(content)
+    return whole.digest()
+
+
+def _entries(network: Network) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a network file, in order."""
     description = {
         "format": FORMAT,
         "name": network.name,
@@ -254,26 +288,18 @@ def network_bytes(network: Network) -> bytes:
         "history": list(network.history),
     }
     text = json.dumps(description, indent=1, ensure_ascii=False)
-    arrays: dict[str, NDArray] = {"network": np.frombuffer(text.encode(), np.uint8)}
+    yield _entry("network", np.frombuffer(text.encode(), np.uint8))
     if network.input.table is not None:
-        arrays["input.table"] = network.input.table
+        yield _entry("input.table", network.input.table)
     for layer in network.layers:
         for name in _ARRAY_FIELDS.get(layer.kind, ()):
-            arrays[f"{layer.name}.{name}"] = getattr(layer, name)
-    return _archive(arrays)
+            yield _entry(f"{layer.name}.{name}", getattr(layer, name))
 
 
-def _archive(arrays: dict[str, NDArray]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in arrays.items():
-            data = io.BytesIO()
-            np.lib.format.write_array(data, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data.getvalue())
-    return out.getvalue()
+def _entry(name: str, array: NDArray) -> tuple[str, bytes]:
+    content = io.BytesIO()
+    np.lib.format.write_array(content, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return f"{name}.npy", content.getvalue()
 
 
 def save_network(network: Network, path: str | os.PathLike[str]) -> None:

@@ -29,8 +29,10 @@ _COMPARE_BITS_PER_LUT = 3
 _CONTROL_LUTS = 40
 # Of a table's output bit, by the input bits that it depends on; beyond that, as of 8.
 _TABLE_LUTS = (0, 0, 1, 1, 1, 3, 5, 10, 18)
-# UART, link, LEDs and reset: what placed boards of the shipped network take beyond their core, roughly.
-_LINK_LUTS: dict[CostFamily, int] = {"ice40": 260, "ecp5": 260}
+# UART, link, LEDs and reset: places of the link and its UART for words of 8 bits, and for each further bit of a word.
+_LINK_LUTS: dict[CostFamily, int] = {"ice40": 750, "ecp5": 620}
+_LINK_FLIP_FLOPS = 330
+_LINK_LUTS_PER_BIT: dict[CostFamily, float] = {"ice40": 4, "ecp5": 0.5}
 
 
 def _register_luts(bits: int, family: CostFamily) -> int:
@@ -129,6 +131,18 @@ def adapter(lanes: int, simd: int, lane_bits: int, words: int, waiting: int, fam
     return memory(lanes * lane_bits, waiting, family) + Resources(luts=luts, flip_flops=lanes * lane_bits + 20)
 
 
-def link_resources(frame_bytes: int, family: CostFamily) -> Resources:
-    """A board's serial link, with its buffer of a frame."""
-    return memory(8, frame_bytes, family) + Resources(luts=_LINK_LUTS[family], flip_flops=180)
+def link_resources(memory_bytes: int, word_bits: int, family: CostFamily) -> Resources:
+    """A board's serial link.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Of its memory, as `boards.link.link_memory_bytes` tells.
+    word_bits : int
+        Width of the core's input words, in whole bytes.
+    family : {"ice40", "ecp5"}
+        Whose cells.
+    """
+    further = max(0, word_bits - 8)
+    luts = _LINK_LUTS[family] + round(_LINK_LUTS_PER_BIT[family] * further)
+    return memory(8, memory_bytes, family) + Resources(luts=luts, flip_flops=_LINK_FLIP_FLOPS + further)

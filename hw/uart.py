@@ -28,10 +28,11 @@ class UartReceiver(wiring.Component):
 
     The line passes a two-stage synchroniser. A falling edge starts a byte; the line is sampled again in the middle
     of the start bit (a shorter pulse is a glitch and is ignored) and then in the middle of each bit, so that clocks
-    may differ by up to 4 %. A byte without its stop bit is dropped and the receiver waits for an idle line.
+    may differ by up to 3 % from 8 cycles per bit on. A byte without its stop bit is dropped and the receiver waits for
+    an idle line: a break is one such byte.
 
-    Latency from the start bit's edge to ``o.valid``: ``9 * divisor + divisor // 2 + 3`` cycles. Interval: 10 bits.
-    The line cannot be stopped: a byte that ends while the byte before it still waits on ``o`` is dropped.
+    Latency from the start bit's edge to ``o.valid``: ``9 * divisor + (divisor - 1) // 2 + 3`` cycles. Interval:
+    10 bits. The line cannot be stopped: a byte that ends while the byte before it still waits on ``o`` is dropped.
 
     Parameters
     ----------
@@ -81,7 +82,8 @@ class UartReceiver(wiring.Component):
             m.d.sync += timer.eq(timer - 1)
         with m.FSM():
             with m.State("idle"), m.If(~line):
-                m.d.sync += timer.eq(self.divisor // 2 - 1)
+                # The edge was up to a cycle ago.
+                m.d.sync += timer.eq((self.divisor - 1) // 2 - 1)
                 m.next = "start"
             with m.State("start"), m.If(timer == 0):
                 m.d.sync += [timer.eq(self.divisor - 1), bits_left.eq(DATA_BITS)]

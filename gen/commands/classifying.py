@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xnorweave.boards.host import Board, Classification, network_digest
+from xnorweave.boards.host import Board, Classification, network_id
 from xnorweave.boards.packets import DIGEST_BYTES, Result, Status, digest
 from xnorweave.boards.simulated import Faults, SimulatedBoard
 from xnorweave.commands.options import ClassifyOptions
@@ -149,7 +149,7 @@ def simulated_board(
             return Result(word=answer.word, cycles=answer.cycles)
 
         status = Status(
-            network=network_digest(network),
+            network=network_id(network),
             build=build,
             frame_bytes=word_bytes * height * width,
             word_bytes=-(-output_bits // 8),

@@ -1,6 +1,5 @@
 """What a build's report says beside measurements: the network's shapes and kernels, provenance, and how to use it."""
 
-import hashlib
 from typing import Any
 
 from xnorweave.boards.catalogue import Board
@@ -9,7 +8,7 @@ from xnorweave.commands.options import BuildOptions
 from xnorweave.commands.source import Report
 from xnorweave.design import Design
 from xnorweave.network import Conv2D, Layer, MaxPool, Network
-from xnorweave.network_file import network_bytes
+from xnorweave.network_file import network_digest
 from xnorweave.report import kernel_atlas
 
 __all__ = ["pictures", "provenance", "usage"]
@@ -38,7 +37,7 @@ def _window(layer: Layer) -> dict[str, Any]:
 
 def provenance(network: Network, options: BuildOptions) -> Report:
     """``build`` of the report: what to run, and on what, for the same result."""
-    digest = hashlib.sha256(network_bytes(network)).hexdigest()
+    digest = network_digest(network).hex()
     command = {"command": options.command} if options.command else {}
     history = {"history": list(network.history)} if network.history else {}
     return {"build": command | {"seed": options.seed, "network_sha256": digest} | history}
@@ -46,5 +45,5 @@ def provenance(network: Network, options: BuildOptions) -> Report:
 
 def usage(network: Network, design: Design, board: Board, synthesis: dict[str, Any]) -> Report:
     """``usage`` of the report: pins, and what to run to load the bitstream and to talk to it."""
-    kind, baud, bitstream = network.input.kind, synthesis["baud"], synthesis["bitstream"]
-    return {"usage": usage_of(board, design, kind=kind, baud=baud, bitstream=bitstream, classes=network.classes)}
+    baud, bitstream = synthesis["baud"], synthesis["bitstream"]
+    return {"usage": usage_of(board, design, baud=baud, bitstream=bitstream, classes=network.classes)}

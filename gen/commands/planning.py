@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from xnorweave.boards.catalogue import Board, boards
 from xnorweave.boards.catalogue import board as find_board
-from xnorweave.boards.link import bytes_per_word
+from xnorweave.boards.link import link_memory_bytes
+from xnorweave.boards.link_format import bytes_per_word
 from xnorweave.boards.pll import find_pll
 from xnorweave.commands.options import PlanOptions
 from xnorweave.commands.source import Report, head
@@ -57,8 +58,8 @@ def board_budget(board: Board, network: Network, clock_mhz: float | None = None)
 def _link(board: Board, network: Network) -> Resources:
     """What the board's serial link takes beside the core."""
     channels, height, width = network.input.shape
-    word_bits = channels * (8 if network.input.kind == "pixels" else 1)
-    return link_resources(bytes_per_word(word_bits) * height * width, board.family)
+    word_bytes = bytes_per_word(channels * (8 if network.input.kind == "pixels" else 1))
+    return link_resources(link_memory_bytes(word_bytes * height * width), 8 * word_bytes, board.family)
 
 
 def plan_for(network: Network, board: Board, options: PlanOptions) -> Plan:

@@ -17,7 +17,7 @@ import pytest
 
 import xnorweave
 from xnorweave.boards.exchange import MAX_WINDOW
-from xnorweave.boards.host import Board, frame_payloads, network_digest
+from xnorweave.boards.host import Board, frame_payloads, network_id
 from xnorweave.boards.packets import Decoder, Kind, Packet, Refusal, Result, Status, packet_bytes
 from xnorweave.boards.simulated import Faults, SimulatedBoard
 from xnorweave.errors import DataError, DeviceError
@@ -54,7 +54,7 @@ def network(kind="pixels", channels=3, classes=7, last=True) -> Network:
 
 def status_of(net: Network, **changes: int) -> Status:
     size = len(frame_payloads(net, np.zeros((1, *net.input.shape), np.uint8))[0])
-    return replace(Status(network=network_digest(net), frame_bytes=size, buffer_frames=2), **changes)
+    return replace(Status(network=network_id(net), frame_bytes=size, buffer_frames=2), **changes)
 
 
 @pytest.fixture(autouse=True)
@@ -294,7 +294,7 @@ def test_a_status_of_another_protocol(kind: Kind, payload: bytes, message: str) 
 
 def test_a_board_with_another_network_is_refused_and_both_are_told() -> None:
     net, other = network(), network(classes=6)
-    message = f"the board holds network {network_digest(other).hex()}, but 'net' is {network_digest(net).hex()}; load"
+    message = f"the board holds network {network_id(other).hex()}, but 'net' is {network_id(net).hex()}; load"
     with SimulatedBoard(answer, status_of(other)) as board, pytest.raises(DeviceError, match=message):
         Board(board.port, net).open()
 

@@ -19,7 +19,7 @@ from xnorweave.console import result_console
 from xnorweave.errors import UnsupportedError
 from xnorweave.images import ImageSet
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
-from xnorweave.network_file import network_bytes
+from xnorweave.network_file import network_digest
 from xnorweave.passes.plan import make_plan
 from xnorweave.plan_file import load_plan, plan_document
 
@@ -49,6 +49,7 @@ def leave_out_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
         "block_rams": 1,
         "block_rams_available": 9,
         "baud": 10**6,
+        "baud_error_percent": 0.0,
     }
     done = Synthesis(board=BOARD, device="d", fmax_mhz=30.0, clock_mhz=25.0, bitstream="top.bit", tools={}, **numbers)
     monkeypatch.setattr(hardware, "synthesize", lambda *_, **__: done)
@@ -162,7 +163,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_the_report_tells_where_it_comes_from_and_what_was_proven(finished):
     report, layers = finished.report, finished.network.layers
-    assert report["build"]["network_sha256"] == hashlib.sha256(network_bytes(finished.network)).hexdigest()
+    assert report["build"]["network_sha256"] == network_digest(finished.network).hex()
     assert report["build"]["seed"] == 1
     wired = [layer.weights.size for layer in layers if isinstance(layer, (Conv2D, Dense))]
     assert report["certificate"] == {"graphs": 3, "coefficients": sum(wired)}
