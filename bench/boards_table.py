@@ -12,7 +12,8 @@ _HEAD = """# Networks on boards
 Written by `python bench/boards.py --table` from `bench/results/boards.json`; do not edit. Each pair is planned
 (`xnorweave plan`: the highest rate that fits the board at its own clock), and some are built (`xnorweave build`:
 simulated from the emitted Verilog, placed, routed and packed). A cell is *planned / built (error of the plan) of what
-there is*, the serial link included. LUTs are LUT4 places, block RAMs those of the chip: 4 kbit on iCE40, 18 on ECP5.
+there is*, the serial link included (plans and builds here are of an earlier link without packets, 488
+logic cells smaller on iCE40). LUTs are LUT4 places, block RAMs those of the chip: 4 kbit on iCE40, 18 on ECP5.
 Frames are those of the core: planned by its interval, built by the interval that the simulation measured. What the tool
 refused is below the table, in its words; a dash is what was not measured.
 """
