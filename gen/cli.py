@@ -100,6 +100,19 @@ class Simulator(StrEnum):
     verilator = "verilator"
 
 
+class Cells(StrEnum):
+    """Gates of no technology."""
+
+    cmos = "cmos"
+
+
+class Wrapper(StrEnum):
+    """What bus a core is put behind."""
+
+    axi_stream = "axi-stream"
+    wishbone = "wishbone"
+
+
 Net = Annotated[str, typer.Argument(metavar="NET", help="A shipped network, such as fashion_mnist, or a file.")]
 Board = Annotated[str, typer.Option("--board", "-b", metavar="B", help="A board of `xnorweave boards`.")]
 Output = Annotated[
@@ -292,14 +305,17 @@ def generate(
     output: Output,
     strategy: GenericSharing = Strategy.auto,
     plan: PlanFile = None,
+    wrapper: Annotated[Wrapper | None, typer.Option("--wrapper", help="A bus to put the core behind as well.")] = None,
     force: Force = False,
     json: Json = False,
 ) -> Outcome:
     """Write the Verilog of a network's core."""
 
     def work(stages: Stages) -> Report:
-        network = commands.find_network(net).network
-        return commands.generate(network, output, strategy=strategy.value, force=force, stages=stages, plan=plan)
+        options = commands.GenerateOptions(
+            strategy=strategy.value, plan=plan, wrapper=None if wrapper is None else wrapper.value, force=force
+        )
+        return commands.generate(commands.find_network(net).network, output, options, stages)
 
     return _outcome(work, json)
 
@@ -356,22 +372,37 @@ def _build_options(
 @app.command()
 def synth(
     net: Net,
-    board: Board,
     output: Output,
+    board: Annotated[str | None, typer.Option("--board", "-b", metavar="B", help="A board of `boards`.")] = None,
+    liberty: Annotated[
+        Path | None, typer.Option("--liberty", metavar="FILE", help="Map to this library's standard cells instead.")
+    ] = None,
+    cells: Annotated[
+        Cells | None, typer.Option("--cells", help="Map to gates of no technology instead, and count transistors.")
+    ] = None,
     strategy: Sharing = Strategy.auto,
     fps: Fps = None,
     clock: Clock = None,
     plan: PlanFile = None,
-    seed: Seed = 1,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of placement; default: 1.")
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> Outcome:
-    """Synthesize, place and route for a board, without simulating."""
+    """Synthesize, place and route for a board, or map to standard cells, without simulating."""
+    if sum(target is not None for target in (board, liberty, cells)) != 1:
+        raise typer.BadParameter("give one of --board, --liberty and --cells")
+    if board is None and any(option is not None for option in (fps, clock, seed)):
+        raise typer.BadParameter("--fps, --clock and --seed need --board")
 
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
+        if board is None:
+            gates = commands.GateOptions(liberty=liberty, strategy=strategy.value, plan=plan, force=force)
+            return commands.synth_gates(network, output, gates, stages)
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
-        run = _build_options("synth", net, board, strategy, options, seed, force, output=output)
+        run = _build_options("synth", net, board, strategy, options, 1 if seed is None else seed, force, output=output)
         return commands.synth(network, output, run, stages)
 
     return _outcome(work, json)

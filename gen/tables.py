@@ -23,6 +23,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("sharing", _sharing),
         ("compression", _compression),
         ("plan", _plan),
+        ("wrapper", _facts),
         ("simulation", _facts),
         ("classification", _classification),
         ("accuracy", _facts),
@@ -74,16 +75,28 @@ def _facts(part: _Row) -> Table:
 
 def _synthesis(part: _Row) -> Table | Group:
     """The facts, and below them what to say of a plan that does not fit."""
-    told = {name: value for name, value in part.items() if name != "message"}
+    apart = ("message", "cells_by_type", "left_out")
+    told = {name: value for name, value in part.items() if name not in apart}
     if path := part.get("critical_path"):
         told["critical_path"] = _critical_path(path)
     facts = _facts(told)
+    if "cells_by_type" in part:
+        left_out = Text(f"Left out: {part['left_out']}.", style="dim")
+        return Group(facts, left_out, _counts(part["cells_by_type"]))
     return Group(facts, Text(part["message"], style="bold yellow")) if "message" in part else facts
 
 
 def _critical_path(path: _Row) -> str:
     nets, logic = path["net_delay_ns"], path["logic_delay_ns"]
     return f"{path['layer'] or 'no layer'}: {nets + logic:.1f} ns, {100 * nets / (nets + logic):.0f} % on wires"
+
+
+def _counts(counts: dict[str, int]) -> Table:
+    """Names with their numbers, the largest first."""
+    table = _table("cell", "count")
+    for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(Text(name), _cell(count))
+    return table
 
 
 def _rows(rows: list[_Row]) -> Table:

@@ -3,12 +3,15 @@
 from xnorweave.commands.classifying import classify
 from xnorweave.commands.compressing import compress_network
 from xnorweave.commands.environment import boards, doctor
+from xnorweave.commands.gates import synth_gates
 from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.importing import import_
 from xnorweave.commands.networks import inspect, share
 from xnorweave.commands.options import (
     BuildOptions,
     ClassifyOptions,
+    GateOptions,
+    GenerateOptions,
     ImportOptions,
     PlanOptions,
     SimulationOptions,
@@ -21,6 +24,8 @@ from xnorweave.commands.training import TrainOptions, train
 __all__ = [
     "BuildOptions",
     "ClassifyOptions",
+    "GateOptions",
+    "GenerateOptions",
     "ImportOptions",
     "PlanOptions",
     "Report",
@@ -44,5 +49,6 @@ __all__ = [
     "share",
     "simulate",
     "synth",
+    "synth_gates",
     "train",
 ]

@@ -19,7 +19,7 @@ from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
 from xnorweave.commands.described import pictures, provenance, usage
 from xnorweave.commands.networks import known_strategy, share_for_build, sharing_part
-from xnorweave.commands.options import BuildOptions, SimulationOptions
+from xnorweave.commands.options import BuildOptions, GenerateOptions, SimulationOptions
 from xnorweave.commands.planning import choice_for, foreseen
 from xnorweave.commands.source import Report, head
 from xnorweave.console import Stages
@@ -37,30 +37,48 @@ from xnorweave.report import write_report
 from xnorweave.sim import golden
 from xnorweave.sim.run import Pattern, SimulatorName, usable_simulators
 from xnorweave.sim.run import simulate as run_simulation
+from xnorweave.wrappers import WRAPPER_MODULES, WrapperKind, emit_wrapper
 
-__all__ = ["build", "generate", "mismatch_error", "simulate", "synth"]
+__all__ = [
+    "build",
+    "emit_into",
+    "generate",
+    "logs_kept",
+    "mismatch_error",
+    "plan_of_no_board",
+    "shared",
+    "simulate",
+    "synth",
+]
 
 DEFAULT_IMAGES = 50
 _SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 
 
-def generate(
-    network: Network, output: Path, *, strategy: str, force: bool, stages: Stages, plan: Path | None = None
-) -> Report:
-    """Write ``design.v``, ``plan.json`` and the report of a core into the folder ``output``."""
-    with build_folder(output, force=force) as folder:
-        made = _plan_of_no_board(network, plan)
-        report, graphs = _shared(network, strategy, made, "ice40", stages)
-        _emit(network, folder, made, graphs, report, stages)
+def generate(network: Network, output: Path, options: GenerateOptions, stages: Stages) -> Report:
+    """Write ``design.v``, ``plan.json``, the report and, where wanted, a wrapper of a core into ``output``."""
+    with build_folder(output, force=options.force) as folder:
+        made = plan_of_no_board(network, options.plan)
+        report, graphs = shared(network, options.strategy, made, "ice40", stages)
+        design = emit_into(network, folder, made, graphs, report, stages)
+        if options.wrapper is not None:
+            report["wrapper"] = _wrap(design, options.wrapper, folder)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
+
+
+def _wrap(design: Design, kind: WrapperKind, folder: Path) -> dict[str, str]:
+    """Write the core's wrapper beside it; gives ``wrapper`` of the report."""
+    module = WRAPPER_MODULES[kind]
+    (folder / f"{module}.v").write_text(emit_wrapper(design, kind), "utf-8")
+    return {"bus": kind, "module": module, "file": f"{module}.v"}
 
 
 def simulate(network: Network, images: ImageSet, options: SimulationOptions, stages: Stages) -> Report:
     """Run the images through the design; gives ``simulation`` and, where there are labels, ``accuracy``."""
     strategy = known_strategy(options.strategy)
     report = head(network) | {"strategy": strategy}
-    design, made = None, _plan_of_no_board(network, options.plan)
+    design, made = None, plan_of_no_board(network, options.plan)
     if options.simulator in ("icarus", "verilator"):
         stages.start(f"generating the Verilog of {network.name}")
         design = emit(network, strategy=strategy, plan=made)
@@ -70,11 +88,11 @@ def simulate(network: Network, images: ImageSet, options: SimulationOptions, sta
 def synth(network: Network, output: Path, options: BuildOptions, stages: Stages) -> Report:
     """Synthesize, place and route into the folder ``output``; gives ``synthesis``."""
     board = find_board(options.board)
-    with build_folder(output, force=options.force) as folder, _logs_kept(folder):
+    with build_folder(output, force=options.force) as folder, logs_kept(folder):
         chosen = choice_for(network, board, options.plan)
-        report, graphs = _shared(network, options.strategy, chosen.plan, board.family, stages)
+        report, graphs = shared(network, options.strategy, chosen.plan, board.family, stages)
         report |= foreseen(chosen, board, network, options.plan)
-        design = _emit(network, folder, chosen.plan, graphs, report, stages)
+        design = emit_into(network, folder, chosen.plan, graphs, report, stages)
         report["synthesis"] = _synthesize(design, board, folder, options, stages)
         report |= provenance(network, options) | usage(network, design, board, report["synthesis"])
         report = write_report(folder, report)
@@ -127,12 +145,12 @@ def build(
         raise UnsupportedError(
             "simulator=golden: is what the hardware is compared with; give amaranth, icarus or verilator"
         )
-    with build_folder(output, force=options.force) as folder, _logs_kept(folder):
+    with build_folder(output, force=options.force) as folder, logs_kept(folder):
         chosen = choice_for(network, board, options.plan)
         made = chosen.plan
-        report, graphs = _shared(network, options.strategy, made, board.family, stages, control=True)
+        report, graphs = shared(network, options.strategy, made, board.family, stages, control=True)
         report |= foreseen(chosen, board, network, options.plan)
-        design = _emit(network, folder, made, graphs, report, stages)
+        design = emit_into(network, folder, made, graphs, report, stages)
         run = SimulationOptions(simulator=simulator or _fastest_simulator(), strategy=options.strategy)
         report |= _simulate(network, _first(data, count), run, design, stages, made, graphs)
         _add_measured(report)
@@ -162,7 +180,7 @@ def mismatch_error(report: Report) -> MismatchError | None:
     )
 
 
-def _shared(
+def shared(
     network: Network, strategy: str, made: Plan, family: CostFamily, stages: Stages, *, control: bool = False
 ) -> tuple[Report, dict[str, AdderGraph]]:
     """Head and ``sharing`` of a build's report, for which every form is counted; and the graphs to build."""
@@ -179,11 +197,11 @@ def _shared(
     return report | {"sharing": sharing_part(rows, family)} | pictures(network), graphs
 
 
-def _plan_of_no_board(network: Network, file: Path | None) -> Plan:
+def plan_of_no_board(network: Network, file: Path | None) -> Plan:
     return make_plan(network) if file is None else load_plan(file, network)
 
 
-def _emit(
+def emit_into(
     network: Network, folder: Path, made: Plan, graphs: Mapping[str, AdderGraph], report: Report, stages: Stages
 ) -> Design:
     stages.start("generating Verilog")
@@ -282,7 +300,7 @@ def _add_rate(report: Report, design: Design) -> None:
 
 
 @contextmanager
-def _logs_kept(folder: Path) -> Iterator[None]:
+def logs_kept(folder: Path) -> Iterator[None]:
     """Where a step fails, keep the tools' logs: the folder they lie in is about to go, and the error names it."""
     try:
         yield

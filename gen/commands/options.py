@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnorweave.importers import PixelRule
+from xnorweave.wrappers import WrapperKind
 
 __all__ = [
     "BuildOptions",
     "ClassifyOptions",
+    "GateOptions",
+    "GenerateOptions",
     "ImportOptions",
     "PlanOptions",
     "SimulationOptions",
@@ -37,6 +40,50 @@ class ImportOptions:
     images: int = 20
     seed: int = 0
     data: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """How to map to standard cells.
+
+    Parameters
+    ----------
+    liberty : Path or None
+        Library of cells; CMOS gates of no technology where there is none.
+    strategy : str
+        How results are shared; ``auto`` is the fewest estimated places in each layer.
+    plan : Path, optional
+        A plan file to build by.
+    force : bool
+        Replace a folder that is no build of ours.
+    """
+
+    liberty: Path | None
+    strategy: str = "auto"
+    plan: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """How to write a core's Verilog.
+
+    Parameters
+    ----------
+    strategy : str
+        How results are shared; ``auto`` is the fewest estimated places in each layer.
+    plan : Path, optional
+        A plan file to build by.
+    wrapper : {"axi-stream", "wishbone"}, optional
+        A bus to put the core behind, in a file of its own.
+    force : bool
+        Replace a folder that is no build of ours.
+    """
+
+    strategy: str = "auto"
+    plan: Path | None = None
+    wrapper: WrapperKind | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,13 @@ __all__ = [
     "count",
     "digests",
     "fits",
+    "gates",
     "limiting",
     "next_steps",
     "part",
     "size",
     "slowness",
+    "target",
     "tiles",
     "verdict",
 ]
@@ -82,6 +84,31 @@ def _fit(name: object, synthesis: Report) -> str:
         does = "should fit" if synthesis["fits"] else "does not fit"
         return f"{name} {does} {synthesis['board']}, by estimates"
     return str(name)
+
+
+_GATE_FACTS = {
+    "area": "Area, in the library's unit",
+    "sequential_area": "of it flip-flops",
+    "combinational_area": "of it gates",
+    "cells": "Cells",
+    "flip_flops": "Flip-flops",
+    "transistors": "Transistors",
+    "critical_path_ps": "Critical path between registers, ps",
+    "ram_bits_as_flip_flops": "Bits of RAM as flip-flops",
+    "rom_bits_as_gates": "Bits of ROM as gates",
+}
+
+
+def target(synthesis: Report) -> str | None:
+    """What the design is for: a board, or a library of cells; None where it was not synthesized."""
+    return synthesis.get("board") or synthesis.get("cells_of")
+
+
+def gates(synthesis: Report) -> list[tuple[str, str]]:
+    """Title and number of what a core takes in standard cells; empty where it is on a board."""
+    if "cells_of" not in synthesis:
+        return []
+    return [(title, count(synthesis[name])) for name, title in _GATE_FACTS.items() if name in synthesis]
 
 
 def checks(report: Report) -> list[tuple[str, bool, str]]:

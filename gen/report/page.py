@@ -46,6 +46,7 @@ _UNIT_NAMES = {
 }
 _SECTIONS = {
     "board": "Board",
+    "gates": "Standard cells",
     "sharing": "Result sharing",
     "kernels": "Kernels",
     "layers": "Layers",
@@ -69,6 +70,8 @@ def render_html(report: Report) -> str:
         "files": report.get("files") or [],
         "layers": layer_rows(report),
         "resources": resources(report),
+        "gates": facts.gates(part(report, "synthesis")),
+        "target": facts.target(part(report, "synthesis")),
         "clock": clock(report),
         "units": waterfall(report),
         "similar": made_similar(report),

@@ -171,7 +171,7 @@ def test_a_failed_build_leaves_no_folder(
         (folder / "yosys.log").write_text("the log")
         raise error(f"it failed; log: {folder}/yosys.log")
 
-    monkeypatch.setattr(commands.hardware, "_emit", fail)
+    monkeypatch.setattr(commands.hardware, "emit_into", fail)
     arguments = ["build", "fashion_mnist", "--board", "icebreaker", "-o", str(tmp_path / "out")]
     if error is ZeroDivisionError:
         with pytest.raises(ZeroDivisionError):
