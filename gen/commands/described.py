@@ -1,6 +1,5 @@
 """What a build's report says beside measurements: the network's shapes and kernels, provenance, and how to use it."""
 
-import hashlib
 from typing import Any
 
 from xnorweave.boards.catalogue import Board
@@ -8,8 +7,8 @@ from xnorweave.boards.usage import usage_of
 from xnorweave.commands.options import BuildOptions
 from xnorweave.commands.source import Report
 from xnorweave.design import Design
+from xnorweave.emit import network_digest
 from xnorweave.network import Conv2D, Layer, MaxPool, Network
-from xnorweave.network_file import network_bytes
 from xnorweave.report import kernel_atlas
 
 __all__ = ["pictures", "provenance", "usage"]
@@ -38,7 +37,7 @@ def _window(layer: Layer) -> dict[str, Any]:
 
 def provenance(network: Network, options: BuildOptions) -> Report:
     """``build`` of the report: what to run, and on what, for the same result."""
-    digest = hashlib.sha256(network_bytes(network)).hexdigest()
+    digest = network_digest(network)
     command = {"command": options.command} if options.command else {}
     history = {"history": list(network.history)} if network.history else {}
     return {"build": command | {"seed": options.seed, "network_sha256": digest} | history}
