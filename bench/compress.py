@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from cifar10 import test_images, train_images
+from cifar10 import SHARED, test_images, train_images
 from layers import map_graph, with_random_kernels
 from xnorweave import load
 from xnorweave.commands.compressing import compression_part
@@ -38,7 +38,6 @@ from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.sim import golden
 
 ROOT = Path(__file__).parents[1]
-SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or ROOT.parent / "shared")
 RESULT = ROOT / "bench" / "results" / "compress.json"
 FAMILY = "ecp5"
 CALIBRATION, VALIDATION = 1000, 4000

@@ -14,6 +14,7 @@ from xnorweave.boards.link_format import DIGEST_BYTES
 from xnorweave.boards.packets import Kind, Packet, Refusal, Result, Status, packet_bytes
 from xnorweave.boards.serial_line import SerialLine
 from xnorweave.errors import DataError, DeviceError, located
+from xnorweave.images import pixel_bytes
 from xnorweave.network import ArgMax, Network
 from xnorweave.network_file import network_digest
 
@@ -49,17 +50,7 @@ def frame_payloads(network: Network, frames: NDArray[np.uint8]) -> list[bytes]:
     DataError
         Where the frames do not have the network's shape, type or values.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != network.input.shape:
-        shape = ", ".join(map(str, network.input.shape))
-        raise DataError(
-            f"frames are {frames.dtype} {list(frames.shape)}, not uint8 [N, {shape}]; convert or resize them"
-        )
-    pixels = frames.transpose(0, 2, 3, 1)
-    if network.input.kind == "bits":
-        if frames.size and frames.max() > 1:
-            raise DataError(f"frames hold {int(frames.max())}, but the network's input is bits; give 0 and 1 only")
-        pixels = np.packbits(pixels, axis=-1, bitorder="little")
-    return [frame.tobytes() for frame in pixels]
+    return [frame.tobytes() for frame in pixel_bytes(network, frames)]
 
 
 @dataclass(frozen=True, kw_only=True)

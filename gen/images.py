@@ -14,7 +14,7 @@ from xnorweave.errors import DataError, ToolchainError
 from xnorweave.network import Network
 from xnorweave.network_file import read_arrays
 
-__all__ = ["ImageSet", "as_frames", "load_images", "load_pictures", "shipped"]
+__all__ = ["ImageSet", "as_frames", "load_images", "load_pictures", "pixel_bytes", "shipped"]
 
 _MODES = {1: "L", 3: "RGB"}
 _BYTE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
@@ -154,3 +154,35 @@ def _picture(pillow: Any, path: Path, network: Network, resize: bool) -> NDArray
         raise DataError(f"{path}: no such file; check the path") from error
     except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
         raise DataError(f"{path}: no image that can be read ({error}); give PNG, JPEG, or an .npz file") from error
+
+
+def pixel_bytes(network: Network, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bytes of each pixel as a core takes it: a byte for each channel, or of bits eight channels in one, low first.
+
+    Parameters
+    ----------
+    network : Network
+        Tells the frame's shape and whether a channel takes 8 bits (pixels) or 1 (bits).
+    frames : uint8 array [N, channels, height, width]
+        As the golden model takes them.
+
+    Returns
+    -------
+    uint8 array [N, height, width, bytes]
+
+    Raises
+    ------
+    DataError
+        Where the frames do not have the network's shape, type or values.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != network.input.shape:
+        shape = ", ".join(map(str, network.input.shape))
+        raise DataError(
+            f"frames are {frames.dtype} {list(frames.shape)}, not uint8 [N, {shape}]; convert, transpose or resize them"
+        )
+    pixels = frames.transpose(0, 2, 3, 1)
+    if network.input.kind == "pixels":
+        return pixels
+    if frames.size and frames.max() > 1:
+        raise DataError(f"frames hold {int(frames.max())}, but the network's input is bits; give 0 and 1 only")
+    return np.packbits(pixels, axis=-1, bitorder="little")

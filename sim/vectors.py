@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.design import Tap
-from xnorweave.errors import DataError, MismatchError
+from xnorweave.errors import MismatchError
+from xnorweave.images import pixel_bytes
 from xnorweave.network import Network, Shape
 
 __all__ = ["Mismatch", "first_mismatch", "input_words", "tap_masks", "tap_values", "tap_words"]
@@ -60,17 +61,8 @@ def input_words(network: Network, frames: NDArray[np.uint8]) -> list[list[int]]:
     DataError
         Where the frames do not have the network's shape or type.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != network.input.shape:
-        shape = ", ".join(map(str, network.input.shape))
-        raise DataError(
-            f"frames are {frames.dtype} {list(frames.shape)}, not uint8 [N, {shape}]; transpose or resize them"
-        )
-    pixels = frames.transpose(0, 2, 3, 1).reshape(len(frames), -1, frames.shape[1])
-    if network.input.kind == "bits":
-        if frames.size and frames.max() > 1:
-            raise DataError(f"frames hold {int(frames.max())}, but the network's input is bits; give 0 and 1 only")
-        pixels = np.packbits(pixels, axis=-1, bitorder="little")
-    return _from_bytes(pixels)
+    pixels = pixel_bytes(network, frames)
+    return _from_bytes(pixels.reshape(len(frames), -1, pixels.shape[-1]))
 
 
 def tap_words(tap: Tap, values: NDArray) -> list[list[int]]:

@@ -176,6 +176,7 @@ class _Site:
     moments: Moments
     ranking: KernelRanking
     rungs: list[_Rung]
+    replaced: dict[int, Conv2D] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +279,7 @@ class _Search:
         correct = self._remembered("network", lambda: self._correct(self.network, self.validation.values, 0))
         before = Point(codes={}, correct=correct, units=self._units({}))
         alone = self._measure_alone(before)
-        steps = _ordered(site for site in self.sites.values())
+        steps = _ordered(self.sites.values())
         points: dict[tuple[_Step, ...], Point] = {(): before}
 
         def measured(taken: tuple[_Step, ...]) -> Point:
@@ -346,7 +347,7 @@ class _Search:
                 cost = self._rung_cost(site, codes)
                 measure = partial(self._correct_alone, site, codes, calibrating, validating)
                 right = self._remembered(f"{name}:{codes}", measure)
-                saved = self.sites[name].rungs[0].cost - cost
+                saved = site.rungs[0].cost - cost
                 units = {self._unit: whole.units[self._unit] - saved}
                 points.append(Point(codes={name: codes}, correct=right, units=units))
                 if correct - right > self.allowed:
@@ -373,8 +374,10 @@ class _Search:
         return self._correct(_with(self.network, layers), validating, site.number)
 
     def _replaced(self, site: _Site, codes: int) -> Conv2D:
-        weights = replace_kernels(site.layer, site.moments, site.ranking, codes)
-        return dataclasses.replace(site.layer, weights=weights)
+        if codes not in site.replaced:
+            weights = replace_kernels(site.layer, site.moments, site.ranking, codes)
+            site.replaced[codes] = dataclasses.replace(site.layer, weights=weights)
+        return site.replaced[codes]
 
     # Whole networks --------------------------------------------------------------------------------------------------
 
@@ -392,18 +395,13 @@ class _Search:
             layers[site.number] = self._replaced(site, number)
         first = min(self.sites[name].number for name in codes)
         old = new = self.run_layers(self.network, self.calibration.values, 0, first)
-        for number in range(first, len(layers)):
-            network, behind = _with(self.network, layers), layers[number]
-            if isinstance(behind, Threshold):
-                # ``new`` are sums by now, ``old`` the original's activations.
-                old = self.run_layers(self.network, old, number, number + 1)
+        last = max((number for number, layer in enumerate(layers) if isinstance(layer, Threshold)), default=first)
+        for number in range(first, last + 1):
+            old = self.run_layers(self.network, old, number, number + 1)
+            if isinstance(behind := layers[number], Threshold):
+                # ``new`` are sums still, ``old`` the original's activations by now.
                 layers[number] = _refitted(behind, new, old)
-                network = _with(self.network, layers)
-            else:
-                old = self.run_layers(self.network, old, number, number + 1)
-            new = self.run_layers(network, new, number, number + 1)
-            if not any(isinstance(layer, Threshold) for layer in layers[number + 1 :]):
-                break
+            new = self.run_layers(_with(self.network, layers), new, number, number + 1)
         return _with(self.network, layers)
 
     def _finished(self, after: Point, before: Point) -> Network:

@@ -51,20 +51,19 @@ def load_data(recipe: DataRecipe, image_shape: tuple[int, int, int], folder: Pat
     DataError
         If the data is missing, damaged, or of another size than the model takes.
     """
+    path = folder / (recipe.path or "")
     match recipe.kind:
         case "fashion-mnist":
-            data = load_fashion_mnist(folder / recipe.path if recipe.path else FASHION_MNIST_FOLDER)
+            data = load_fashion_mnist(path if recipe.path else FASHION_MNIST_FOLDER)
         case "mnist":
-            data = load_idx_folder(
-                _path(recipe, folder), classes=tuple("0123456789"), remedy="put MNIST's four .gz files there"
-            )
+            data = load_idx_folder(path, classes=tuple("0123456789"), remedy="put MNIST's four .gz files there")
         case "cifar10":
-            data = load_cifar10(_path(recipe, folder))
+            data = load_cifar10(path)
         case "npz":
             train, test = folder / (recipe.train or ""), folder / (recipe.test or "")
             data = load_npz(train, test, classes=recipe.classes)
         case "folder":
-            data = load_image_folder(_path(recipe, folder), image_shape)
+            data = load_image_folder(path, image_shape)
     for name, part in (("train", data.train), ("test", data.test)):
         if part.images.shape[1:] != image_shape:
             raise DataError(
@@ -72,12 +71,6 @@ def load_data(recipe: DataRecipe, image_shape: tuple[int, int, int], folder: Pat
                 f"{list(image_shape)} (channels, height, width); set image_shape in the recipe's [model]"
             )
     return data
-
-
-def _path(recipe: DataRecipe, folder: Path) -> Path:
-    if recipe.path is None:
-        raise TrainingError(f"data recipe: kind={recipe.kind!r} needs a path; set path in the recipe's [data]")
-    return folder / recipe.path
 
 
 def load_cifar10(path: Path) -> Dataset:
