@@ -275,23 +275,31 @@ class FrameFeeder(wiring.Component):
         return m
 
     def _collect(self, m: Module, loads: Signal) -> Signal:
-        """A word's bytes in a shift register; the next word may start as one leaves. Tells whether a byte has room."""
-        word = Signal(BYTE_BITS * self.word_bytes)
+        """A word's bytes in a shift register. Tells whether a byte has room.
+
+        A word that the core does not take at once moves aside for the next one, so that room, and with it the memory's
+        address, does not follow the core's ready within the cycle: that path begins deep inside the core.
+        """
+        word, aside = Signal(BYTE_BITS * self.word_bytes), Signal(BYTE_BITS * self.word_bytes)
         filled = Signal(range(self.word_bytes + 1))
-        full, leaves = Signal(), Signal()
+        full, waits = Signal(), Signal()
         m.d.comb += [
             full.eq(filled == self.word_bytes),
-            self.o.payload.eq(word),
-            self.o.valid.eq(full),
-            leaves.eq(full & self.o.ready),
+            self.o.payload.eq(Mux(waits, aside, word)),
+            self.o.valid.eq(full | waits),
         ]
+        leaves = full & ~waits & self.o.ready
         with m.If(loads):
-            m.d.sync += [word.eq(Cat(word, self.stored)[BYTE_BITS:]), filled.eq(Mux(leaves, 0, filled) + 1)]
+            m.d.sync += [word.eq(Cat(word, self.stored)[BYTE_BITS:]), filled.eq(Mux(full, 0, filled) + 1)]
         with m.Elif(leaves):
             m.d.sync += filled.eq(0)
+        with m.If(~waits):
+            m.d.sync += [aside.eq(word), waits.eq(full & loads & ~self.o.ready)]
+        with m.Elif(self.o.ready):
+            m.d.sync += waits.eq(0)
         with m.If(self.restart):
-            m.d.sync += filled.eq(0)
-        return ~full | leaves
+            m.d.sync += [filled.eq(0), waits.eq(0)]
+        return ~(full & waits)
 
 
 class EventCounters(wiring.Component):
