@@ -1,12 +1,19 @@
-"""The boards that designs are built for: chips, limits and clocks, with the pins of amaranth-boards."""
+"""The boards that designs are built for: every iCE40 and ECP5 board of amaranth-boards, as that defines them.
+
+A board that has no serial port, but a connector, gets one on the connector's first free pins.
+"""
 
 import difflib
 import functools
 import importlib
-from collections.abc import Callable
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import amaranth_boards
+from amaranth.build import Attrs, DiffPairs, Pins, Resource, Subsignal
 from amaranth.vendor import LatticeECP5Platform, LatticeICE40Platform
 
 from xnorweave.errors import DeviceError
@@ -29,32 +36,8 @@ _ICE40_CHIPS = {
     "UP5K": (5280, 30),
 }
 _ECP5_CHIPS = {"12F": (24288, 56), "25F": (24288, 56), "45F": (43848, 108), "85F": (83640, 208)}
-# Module and class in amaranth-boards, and the board's name for people.
-_ENTRIES = {
-    "blackice": ("blackice.BlackIcePlatform", "BlackIce"),
-    "blackice-ii": ("blackice_ii.BlackIceIIPlatform", "BlackIce II"),
-    "colorlight-5a75b-r7-0": ("colorlight_5a75b_r7_0.Colorlight_5A75B_R70Platform", "Colorlight 5A-75B R7.0"),
-    "ecp5-5g-evn": ("ecp5_5g_evn.ECP55GEVNPlatform", "Lattice ECP5-5G Evaluation Board"),
-    "ecpix5-45": ("ecpix5.ECPIX545Platform", "LambdaConcept ECPIX-5 45F"),
-    "ecpix5-85": ("ecpix5.ECPIX585Platform", "LambdaConcept ECPIX-5 85F"),
-    "ice40-hx8k-b-evn": ("ice40_hx8k_b_evn.ICE40HX8KBEVNPlatform", "Lattice iCE40-HX8K Breakout Board"),
-    "icebreaker": ("icebreaker.ICEBreakerPlatform", "1BitSquared iCEBreaker"),
-    "icepi-zero": ("icepi_zero.IcepiZero1_3Platform", "Icepi Zero"),
-    "icestick": ("icestick.ICEStickPlatform", "Lattice iCEstick"),
-    "icesugar": ("icesugar.ICESugarPlatform", "MuseLab iCESugar"),
-    "icesugar-nano": ("icesugar_nano.ICESugarNanoPlatform", "MuseLab iCESugar-nano"),
-    "icesugar-pro": ("icesugar_pro.ICESugarProPlatform", "MuseLab iCESugar-Pro"),
-    "nandland-go": ("nandland_go.NandlandGoPlatform", "Nandland Go"),
-    "orangecrab-r0-2-25f": ("orangecrab_r0_2.OrangeCrabR0_2_25FPlatform", "OrangeCrab r0.2 25F"),
-    "orangecrab-r0-2-85f": ("orangecrab_r0_2.OrangeCrabR0_2_85FPlatform", "OrangeCrab r0.2 85F"),
-    "tinyfpga-bx": ("tinyfpga_bx.TinyFPGABXPlatform", "TinyFPGA BX"),
-    "ulx3s-12f": ("ulx3s.ULX3S_12F_Platform", "Radiona ULX3S 12F"),
-    "ulx3s-25f": ("ulx3s.ULX3S_25F_Platform", "Radiona ULX3S 25F"),
-    "ulx3s-45f": ("ulx3s.ULX3S_45F_Platform", "Radiona ULX3S 45F"),
-    "ulx3s-85f": ("ulx3s.ULX3S_85F_Platform", "Radiona ULX3S 85F"),
-    "versa-ecp5": ("versa_ecp5.VersaECP5Platform", "Lattice ECP5 Versa"),
-    "versa-ecp5-5g": ("versa_ecp5_5g.VersaECP55GPlatform", "Lattice ECP5-5G Versa"),
-}
+# Connectors whose voltage is set by what is plugged in.
+_OTHER_VOLTAGES = ("syzygy", "syzygy-txr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +49,7 @@ class Board:
     name : str
         As in amaranth-boards, lower case with hyphens, e.g. ``ulx3s-85f``.
     title : str
-        For people.
+        For people, e.g. ``ICEBreaker``.
     family : {"ice40", "ecp5"}
         What Yosys and nextpnr call the chip's family.
     device, package : str
@@ -77,10 +60,12 @@ class Board:
         Block RAMs of the chip, and bits in each of them.
     clock_mhz : float
         The board's own clock.
-    has_uart : bool
-        Whether a serial port is wired; `xnorweave.boards.toolchain.synthesize` needs one.
+    link : str
+        What the serial port is on: ``uart`` where the board has one; else pins of a connector, e.g. ``pmod 0: rx 1,
+        tx 2``, to which an adapter is wired. Empty where there is neither, or where the clock is the chip's own
+        oscillator, which is too inexact for a serial port; `xnorweave.boards.toolchain.synthesize` refuses those.
     platform : callable
-        Makes a new amaranth-boards platform; one serves one build.
+        Makes a new amaranth-boards platform, with the resource ``uart``; one serves one build.
     """
 
     name: str
@@ -92,14 +77,28 @@ class Board:
     block_rams: int
     block_ram_bits: int
     clock_mhz: float
-    has_uart: bool
+    link: str
     platform: Callable[[], Platform]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Port:
+    """A serial port on pins of a connector, as the chip sees it."""
+
+    place: str
+    rx: str
+    tx: str
+
+    def resource(self, family: Family) -> Resource:
+        attributes = Attrs(IO_STANDARD="SB_LVCMOS") if family == "ice40" else Attrs(IO_TYPE="LVCMOS33")
+        rx, tx = Pins(self.rx, dir="i", assert_width=1), Pins(self.tx, dir="o", assert_width=1)
+        return Resource("uart", 0, Subsignal("rx", rx), Subsignal("tx", tx), attributes)
 
 
 @functools.cache
 def boards() -> tuple[Board, ...]:
     """All boards, in order of their names."""
-    return tuple(_board_of(name) for name in sorted(_ENTRIES))
+    return tuple(_board_of(name) for name in sorted(_definitions()))
 
 
 def board(name: str) -> Board:
@@ -110,15 +109,16 @@ def board(name: str) -> Board:
     DeviceError
         If there is none; tells the nearest names.
     """
-    if name in _ENTRIES:
+    known = _definitions()
+    if name in known:
         return _board_of(name)
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), _ENTRIES, n=3, cutoff=0.5)
-    remedy = f"did you mean {' or '.join(near)}?" if near else f"boards: {', '.join(sorted(_ENTRIES))}"
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=3, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"boards: {', '.join(sorted(known))}"
     raise DeviceError(f"unknown board {name!r}; {remedy}")
 
 
 def boards_that_fit(*, luts: int, block_ram_bits: int, headroom: float = 1.1) -> tuple[Board, ...]:
-    """Boards with a serial port that hold so much, smallest first.
+    """Boards with a link that hold so much, smallest first, and those with a serial port of their own before others.
 
     Parameters
     ----------
@@ -130,34 +130,109 @@ def boards_that_fit(*, luts: int, block_ram_bits: int, headroom: float = 1.1) ->
     fitting = [
         each
         for each in boards()
-        if each.has_uart and each.luts >= luts * headroom and each.block_rams * each.block_ram_bits >= block_ram_bits
+        if each.link and each.luts >= luts * headroom and each.block_rams * each.block_ram_bits >= block_ram_bits
     ]
-    return tuple(sorted(fitting, key=lambda each: (each.luts, each.name)))
+    return tuple(sorted(fitting, key=lambda each: (each.luts, each.link != "uart", each.name)))
+
+
+@functools.cache
+def _definitions() -> dict[str, type[Any]]:
+    """The classes of amaranth-boards that are boards with a chip and a clock that we know, by our names for them."""
+    found: dict[str, type[Any]] = {}
+    for info in pkgutil.iter_modules(amaranth_boards.__path__):
+        if info.ispkg:
+            continue
+        module = importlib.import_module(f"{amaranth_boards.__name__}.{info.name}")
+        classes = [each for _, each in inspect.getmembers(module, inspect.isclass) if _is_board(each, module.__name__)]
+        for each in classes:
+            found[_name_of(info.name, each.__name__, alone=len(classes) == 1)] = each
+    return found
+
+
+def _is_board(found: type[Any], module: str) -> bool:
+    if found.__module__ != module or not issubclass(found, LatticeICE40Platform | LatticeECP5Platform):
+        return False
+    return not inspect.isabstract(found) and _limits(found.device) is not None and isinstance(found.default_clk, str)
+
+
+def _name_of(module: str, name: str, *, alone: bool) -> str:
+    """The module's name; where it has several boards, with what the class's name says beyond it."""
+    base = module.strip("_").replace("_", "-").lower()
+    if alone:
+        return base
+    letters = name.removesuffix("Platform").replace("_", "").lower()
+    variant = letters.removeprefix(base.replace("-", ""))
+    return f"{base}-{variant}" if variant else base
+
+
+def _limits(device: object) -> tuple[Family, int, int, int] | None:
+    """Family, LUTs, block RAMs and the bits of one; None for a chip of another kind."""
+    if not isinstance(device, str):
+        return None
+    if device.removeprefix("iCE40") in _ICE40_CHIPS:
+        return "ice40", *_ICE40_CHIPS[device.removeprefix("iCE40")], _ICE40_BLOCK_RAM_BITS
+    series, _, size = device.rpartition("-")
+    if series.startswith("LFE5U") and size in _ECP5_CHIPS:
+        return "ecp5", *_ECP5_CHIPS[size], _ECP5_BLOCK_RAM_BITS
+    return None
 
 
 @functools.cache
 def _board_of(name: str) -> Board:
-    path, title = _ENTRIES[name]
-    module_name, class_name = path.split(".")
-    factory: Callable[[], Platform] = getattr(importlib.import_module(f"amaranth_boards.{module_name}"), class_name)
-    # `device` is an abstract property that the boards' classes give as a plain string, which no type checker follows.
-    platform: Any = factory()
-    if issubclass(type(platform), LatticeICE40Platform):
-        family, device, ram_bits = "ice40", str(platform.device).removeprefix("iCE40"), _ICE40_BLOCK_RAM_BITS
-        luts, block_rams = _ICE40_CHIPS[device]
-    else:
-        family, device, ram_bits = "ecp5", platform.device, _ECP5_BLOCK_RAM_BITS
-        luts, block_rams = _ECP5_CHIPS[device.rpartition("-")[2]]
+    definition = _definitions()[name]
+    platform = definition()
+    limits = _limits(platform.device)
+    assert limits is not None
+    family, luts, block_rams, ram_bits = limits
+    exact = (platform.default_clk, 0) in platform.resources
+    wired = ("uart", 0) in platform.resources
+    port = _free_port(platform) if exact and not wired else None
+
+    def make() -> Platform:
+        made = definition()
+        if port is not None:
+            made.add_resources([port.resource(family)])
+        return made
+
     return Board(
         name=name,
-        title=title,
+        title=definition.__name__.removesuffix("Platform").replace("_", " "),
         family=family,
-        device=device,
+        device=str(platform.device).removeprefix("iCE40"),
         package=platform.package,
         luts=luts,
         block_rams=block_rams,
         block_ram_bits=ram_bits,
         clock_mhz=platform.default_clk_frequency / 1e6,
-        has_uart=("uart", 0) in platform.resources,
-        platform=factory,
+        link=port.place if port is not None else "uart" if exact and wired else "",
+        platform=make,
     )
+
+
+def _free_port(platform: Any) -> _Port | None:
+    """The first two pins of connectors that nothing else on the board uses, receiver first."""
+    taken = {pin for resource in platform.resources.values() for pin in _pins(resource.ios)}
+    free = [
+        (connector, number, pin)
+        for (kind, place), connector in platform.connectors.items()
+        if kind not in _OTHER_VOLTAGES
+        for number, pin in connector.mapping.items()
+        if pin not in taken and f"{kind}_{place}:{number}" not in taken
+    ]
+    if len(free) < 2:
+        return None
+    (first, rx_number, rx), (second, tx_number, tx) = free[:2]
+    rx_place, tx_place = (f"{each.name} {each.number}" for each in (first, second))
+    tx_says = f"tx {tx_number}" if tx_place == rx_place else f"{tx_place}: tx {tx_number}"
+    return _Port(place=f"{rx_place}: rx {rx_number}, {tx_says}", rx=rx, tx=tx)
+
+
+def _pins(ios: Any) -> Iterator[str]:
+    """Names of the pins of a resource's parts."""
+    for each in ios:
+        if isinstance(each, Subsignal):
+            yield from _pins(each.ios)
+        elif isinstance(each, DiffPairs):
+            yield from (*each.p.names, *each.n.names)
+        elif isinstance(each, Pins):
+            yield from each.names

@@ -95,11 +95,14 @@ def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
     Raises
     ------
     DeviceError
-        If the board has no serial port, or its chip cannot make the clock.
+        If the board has nothing for a serial port, or its chip cannot make the clock.
     """
-    if not board.has_uart:
+    if not board.link:
         others = ", ".join(each.name for each in boards_that_fit(luts=board.luts, block_ram_bits=0, headroom=1)[:3])
-        raise DeviceError(f"{board.name}: no serial port to reach the core by; boards that have one: {others}")
+        raise DeviceError(
+            f"{board.name}: nothing to reach the core by: no serial port, no connector with two free pins, or a clock "
+            f"too inexact for one; boards that have one: {others}"
+        )
     own_clock = clock_mhz is None or math.isclose(clock_mhz, board.clock_mhz)
     pll = None if own_clock else find_pll(board, clock_mhz)
     got_mhz = board.clock_mhz if pll is None else pll.output_mhz

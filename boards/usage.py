@@ -6,32 +6,11 @@ from amaranth.build import DiffPairs, Pins, Resource, Subsignal
 
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.link_format import bytes_per_word
+from xnorweave.boards.loaders import loader_of
 from xnorweave.design import Design
 
 __all__ = ["usage_of"]
 
-# What amaranth-boards calls for each board, {} being the bitstream. Where that wants files that a build does not
-# write, openFPGALoader by its own name of the board; a board whose loader is not known is left out.
-_LOADERS = {
-    "blackice": "cp {} /dev/ttyACM0",
-    "blackice-ii": "cp {} /dev/ttyACM0",
-    "colorlight-5a75b-r7-0": "openFPGALoader -c ft232 -m {}",
-    "ecp5-5g-evn": "openFPGALoader -b ecp5_evn {}",
-    "ecpix5-45": "openFPGALoader -c ft2232 -m {}",
-    "ecpix5-85": "openFPGALoader -c ft2232 -m {}",
-    "ice40-hx8k-b-evn": "iceprog -S {}",
-    "icebreaker": "iceprog {}",
-    "icepi-zero": "openFPGALoader -b icepi-zero {} --write-flash",
-    "icestick": "iceprog {}",
-    "icesugar": "icesprog {}",
-    "icesugar-nano": "icesprog {}",
-    "icesugar-pro": "icesprog {}",
-    "nandland-go": "iceprog {}",
-    "ulx3s-12f": "openFPGALoader -b ulx3s -m {}",
-    "ulx3s-25f": "openFPGALoader -b ulx3s -m {}",
-    "ulx3s-45f": "openFPGALoader -b ulx3s -m {}",
-    "ulx3s-85f": "openFPGALoader -b ulx3s -m {}",
-}
 _MOST_CLASSES = 100
 
 
@@ -59,7 +38,8 @@ def usage_of(board: Board, design: Design, *, baud: int, bitstream: str, classes
     """
     frame_bytes = design.input_words * bytes_per_word(design.input_bits)
     answer_bytes = bytes_per_word(design.output_bits)
-    load = {"load": _LOADERS[board.name].format(bitstream)} if board.name in _LOADERS else {}
+    loader = loader_of(board.name)
+    load = {} if loader is None else {"load": loader.line(bitstream)}
     named = {"classes": list(classes[:_MOST_CLASSES])} if classes else {}
     return {
         "board": board.title,

@@ -499,9 +499,32 @@ def classify(
 
 
 @app.command()
-def boards(json: Json = False) -> Outcome:
-    """List the boards."""
-    return _outcome(lambda _: commands.boards(), json)
+def flash(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of `build` or `synth`.")],
+    permanent: Annotated[
+        bool,
+        typer.Option("--permanent", help="Into the flash, so that it stays; some boards have no other way."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the command, and run nothing.")] = False,
+    json: Json = False,
+) -> Outcome:
+    """Load a build onto its board."""
+    return _outcome(lambda stages: commands.flash(folder, stages, permanent=permanent, dry_run=dry_run), json)
+
+
+@app.command()
+def boards(
+    net: Annotated[
+        str | None, typer.Argument(metavar="[NET]", help="Tell what fits, too: plan this network on every board.")
+    ] = None,
+    json: Json = False,
+) -> Outcome:
+    """List the boards, and what of a network fits them."""
+
+    def work(stages: Stages) -> Report:
+        return commands.boards(None if net is None else commands.find_network(net).network, stages)
+
+    return _outcome(work, json)
 
 
 @app.command()

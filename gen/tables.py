@@ -29,7 +29,8 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("accuracy", _facts),
         ("synthesis", _synthesis),
         ("neighbours", _neighbours),
-        ("boards", _rows),
+        ("flash", _facts),
+        ("boards", _boards),
         ("tools", _tools),
     )
     for key, render in parts:
@@ -99,10 +100,17 @@ def _counts(counts: dict[str, int]) -> Table:
     return table
 
 
-def _rows(rows: list[_Row]) -> Table:
-    table = _table(*(name.replace("_", " ") for name in rows[0]), left=2)
+def _boards(rows: list[_Row]) -> Table:
+    """Boards; what a network takes of one beside what there is."""
+    planned = "frames_per_second" in rows[0]
+    table = _table("board", "chip", "link", "MHz", "LUTs", "RAMs", *(("frames/s",) if planned else ()), left=3)
     for row in rows:
-        table.add_row(*map(_cell, row.values()))
+        cells = [_cell(row[name]) for name in ("name", "device", "link", "clock_mhz")]
+        for unit in ("luts", "block_rams"):
+            taken = row.get(f"takes_{unit}")
+            cells.append(_cell(row[unit]) if taken is None else Text(f"{taken:,} of {row[unit]:,}"))
+        table.add_row(*cells, *((_cell(row["frames_per_second"]),) if planned else ()))
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
     return table
 
 

@@ -2,7 +2,8 @@
 
 from xnorweave.commands.classifying import classify
 from xnorweave.commands.compressing import compress_network
-from xnorweave.commands.environment import boards, doctor
+from xnorweave.commands.environment import doctor
+from xnorweave.commands.flashing import flash
 from xnorweave.commands.gates import synth_gates
 from xnorweave.commands.hardware import build, generate, mismatch_error, simulate, synth
 from xnorweave.commands.importing import import_
@@ -17,7 +18,7 @@ from xnorweave.commands.options import (
     SimulationOptions,
     command_line,
 )
-from xnorweave.commands.planning import plan
+from xnorweave.commands.planning import boards, plan
 from xnorweave.commands.source import Report, Source, find_images, find_network, find_pictures
 from xnorweave.commands.training import TrainOptions, train
 
@@ -41,6 +42,7 @@ __all__ = [
     "find_images",
     "find_network",
     "find_pictures",
+    "flash",
     "generate",
     "import_",
     "inspect",

@@ -1,4 +1,4 @@
-"""Commands about this machine: the boards known, and the tools found."""
+"""The command about this machine: the tools found."""
 
 import importlib.metadata
 import importlib.util
@@ -15,7 +15,7 @@ from xnorweave.build_folder import REPORT_FORMAT
 from xnorweave.commands.source import Report
 from xnorweave.errors import XnorweaveError
 
-__all__ = ["Tool", "boards", "doctor"]
+__all__ = ["Tool", "doctor"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +44,6 @@ class Tool:
     version: str | None
     place: str | None
     remedy: str
-
-
-def boards() -> Report:
-    """Every board that a build can name, with its limits."""
-    from xnorweave.boards.catalogue import boards as catalogue
-
-    rows = [
-        {
-            "name": board.name,
-            "device": board.device,
-            "luts": board.luts,
-            "block_rams": board.block_rams,
-            "clock_mhz": board.clock_mhz,
-        }
-        for board in catalogue()
-    ]
-    return {"format": REPORT_FORMAT, "boards": rows}
 
 
 def doctor() -> Report:

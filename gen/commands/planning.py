@@ -1,16 +1,20 @@
-"""The plan of a network on a board: what the board offers, what was chosen, and the command that shows it."""
+"""The plan of a network on a board: what boards offer, what was chosen, and the commands that show it."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, cast
 
-from xnorweave.boards.catalogue import Board, boards
+from xnorweave.boards.catalogue import Board, boards_that_fit
 from xnorweave.boards.catalogue import board as find_board
+from xnorweave.boards.catalogue import boards as all_boards
 from xnorweave.boards.link import link_memory_bytes
 from xnorweave.boards.link_format import bytes_per_word
 from xnorweave.boards.pll import find_pll
+from xnorweave.build_folder import REPORT_FORMAT
 from xnorweave.commands.options import PlanOptions
 from xnorweave.commands.source import Report, head
+from xnorweave.console import Stages
 from xnorweave.errors import DataError, DoesNotFitError
 from xnorweave.folded_cost import Resources
 from xnorweave.network import Network
@@ -20,7 +24,7 @@ from xnorweave.passes.schedule import Family, levels_for_clock
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.stream_cost import link_resources
 
-__all__ = ["board_budget", "board_levels", "choice_for", "foreseen", "plan", "plan_for"]
+__all__ = ["board_budget", "board_levels", "boards", "choice_for", "foreseen", "plan", "plan_for"]
 
 # Share of the LUTs that a plan may take: place and route fails, misses its clock, or takes hours on a chip that is
 # nearly full, and estimates are some percent off. On ECP5 designs of up to 66 % were routed in 20 minutes, and one of
@@ -29,6 +33,56 @@ _USABLE: dict[str, float] = {"ice40": 0.9, "ecp5": 0.7}
 # Of the layers in bench/results/folded_cost.json none takes more block RAMs than estimated, and some one or two fewer:
 # what is estimated beyond this many times the chip's cannot be placed.
 _HOPELESS = 1.25
+
+
+def boards(network: Network | None, stages: Stages) -> Report:
+    """Every board with its limits and what its link is on; with a network, the plan that runs fastest on each.
+
+    A network's columns are ``frames_per_second`` at the board's own clock, and what the whole design takes, all
+    estimated; absent where it does not fit, or the board has no link.
+    """
+    rows = [
+        {
+            "name": each.name,
+            "device": each.device,
+            "luts": each.luts,
+            "block_rams": each.block_rams,
+            "clock_mhz": round(each.clock_mhz, 3),
+            "link": each.link or None,
+        }
+        for each in all_boards()
+    ]
+    if network is not None:
+        planned: dict[Board, Report] = {}
+        stages.start(f"planning {network.name}", len(rows))
+        for number, each in enumerate(all_boards()):
+            stages.note(each.name)
+            # What a plan depends on; boards that differ in nothing else share it.
+            alike = dataclasses.replace(each, name="", title="", package="", link=each.link and "uart", platform=repr)
+            if alike not in planned:
+                planned[alike] = _fastest(each, network) if each.link else _fits_not()
+            rows[number] |= planned[alike]
+            stages.advance(number + 1)
+    return {"format": REPORT_FORMAT, "boards": rows}
+
+
+def _fastest(board: Board, network: Network) -> Report:
+    budget = board_budget(board, network)
+    if budget.luts <= 0:
+        return _fits_not()
+    try:
+        chosen = choose_plan(
+            network, budget, levels_per_register=board_levels(board), free_running=board.family == "ecp5"
+        )
+    except DoesNotFitError:
+        return _fits_not()
+    full = _estimate(chosen.plan, board, network, board.clock_mhz)
+    taken = {f"takes_{unit}": full[unit] for unit in ("luts", "block_rams")}
+    return {"frames_per_second": full["frames_per_second"]} | taken
+
+
+def _fits_not() -> Report:
+    return dict.fromkeys(("frames_per_second", "takes_luts", "takes_block_rams"))
 
 
 def board_levels(board: Board, clock_mhz: float | None = None) -> int:
@@ -155,7 +209,7 @@ def _choose(network: Network, board: Board, options: PlanOptions) -> PlanChoice:
     budget = board_budget(board, network, clock_mhz)
     if budget.luts <= 0:
         raise DoesNotFitError(f"{board.name}: the serial link alone fills its {board.luts} LUTs; choose a larger board")
-    larger = sorted((each for each in boards() if each.has_uart), key=lambda each: (each.luts, each.name))
+    larger = boards_that_fit(luts=0, block_ram_bits=0)
     return choose_plan(
         network,
         budget,

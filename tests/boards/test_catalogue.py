@@ -1,5 +1,8 @@
 import dataclasses
+import re
+from pathlib import Path
 
+import amaranth_boards
 import pytest
 
 from xnorweave.boards.catalogue import board, boards, boards_that_fit
@@ -29,7 +32,7 @@ def test_limits(name, family, device, luts, block_rams, bits, mhz):
     assert (found.name, found.family, found.device) == (name, family, device)
     assert (found.luts, found.block_rams, found.block_ram_bits) == (luts, block_rams, bits)
     assert found.clock_mhz == mhz
-    assert found.has_uart
+    assert found.link
 
 
 def test_every_board_has_a_fresh_platform_with_its_chip():
@@ -38,7 +41,48 @@ def test_every_board_has_a_fresh_platform_with_its_chip():
         assert first is not second
         assert first.device.removeprefix("iCE40") == each.device
         assert first.package == each.package
-        assert (("uart", 0) in first.resources) == each.has_uart
+        assert (("uart", 0) in first.resources) == bool(each.link)
+
+
+def test_every_ice40_and_ecp5_board_with_a_clock_is_there():
+    """Read again, in another way: from the texts of amaranth-boards."""
+    folder = Path(amaranth_boards.__file__).parent
+    defined = {
+        path.stem.strip("_").replace("_", "-")
+        for path in folder.glob("*.py")
+        if re.search(r"^class \w+\(Lattice(ICE40|ECP5)Platform\)", text := path.read_text("utf-8"), re.MULTILINE)
+        and re.search(r"device\s*=\s*\"(iCE40|LFE5U)", text)
+    }
+    assert len(defined) > 25
+    assert {name for name in defined if not any(each.name.startswith(name) for each in boards())} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [
+        ("icebreaker", "uart"),
+        ("tinyfpga-bx", "gpio 0: rx 1, tx 2"),
+        ("orangecrab-r0-2-25f", "io 0: rx 0, tx 1"),
+        ("fomu-hacker", "pin 0: rx 1, pin 1: tx 1"),
+        ("fomu-pvt", ""),  # no connector
+        ("upduino-v3", ""),  # the chip's own oscillator
+        ("butterstick", ""),  # connectors of another voltage
+    ],
+)
+def test_what_the_link_is_on(name, link):
+    assert board(name).link == link
+
+
+def test_a_port_takes_no_pin_that_the_board_uses():
+    connected = [each for each in boards() if each.link not in ("", "uart")]
+    assert len(connected) > 5
+    for each in connected:
+        platform = each.platform()
+        port = platform.request("uart", 0, dir="-")
+        pins = {pin.io.metadata[0].name for pin in (port.rx, port.tx)}
+        assert len(pins) == 2
+        for place, resource in platform.resources.items():
+            assert place == ("uart", 0) or not pins & set(re.findall(r"[\w:]+", repr(resource)))
 
 
 def test_names_are_sorted_unique_and_lower_case():
@@ -69,7 +113,7 @@ def test_unknown_board(name, message):
 def test_boards_that_fit_are_the_smallest_first():
     assert [each.name for each in boards_that_fit(luts=4700, block_ram_bits=0)][:2] == ["icebreaker", "icesugar"]
     assert {each.luts for each in boards_that_fit(luts=60000, block_ram_bits=0)} == {83640}
-    assert all(each.has_uart for each in boards_that_fit(luts=1, block_ram_bits=0))
+    assert all(each.link for each in boards_that_fit(luts=1, block_ram_bits=0))
 
 
 def test_block_ram_decides_too():

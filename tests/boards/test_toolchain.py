@@ -225,8 +225,8 @@ def test_a_core_with_many_words_a_frame_is_refused(core, tmp_path):
 
 
 def test_board_without_serial_port(core, tmp_path):
-    with pytest.raises(DeviceError, match=r"tinyfpga-bx: no serial port to reach the core by"):
-        synthesize(core, board("tinyfpga-bx"), tmp_path)
+    with pytest.raises(DeviceError, match=r"fomu-pvt: nothing to reach the core by"):
+        synthesize(core, board("fomu-pvt"), tmp_path)
 
 
 # --- place and route that goes wrong

@@ -15,7 +15,7 @@ from xnorweave.design import Design
 from xnorweave.network import ArgMax, Dense, InputSpec, Network
 from xnorweave.network_file import network_bytes, save_network
 
-WITH_UART = [each.name for each in boards() if each.has_uart]
+WITH_UART = [each.name for each in boards() if each.link]
 WITHOUT_LOADER = {"versa-ecp5", "versa-ecp5-5g"}
 
 
@@ -40,7 +40,11 @@ def test_every_board_with_a_serial_port_has_pins_and_most_a_loader(name: str) ->
 
 def test_the_icebreakers_pins_are_those_of_its_schematic() -> None:
     assert usage()["pins"] == {"clock": "35", "rx": "6", "tx": "9"}
-    assert usage()["load"] == "iceprog top.bin"
+    assert usage()["load"] == "openFPGALoader -b ice40_generic top.bin"
+
+
+def test_a_port_on_a_connector_has_the_connectors_pins() -> None:
+    assert usage("orangecrab-r0-2-25f")["pins"] == {"clock": "A9", "rx": "N17", "tx": "M18"}
 
 
 def test_classes_are_named_as_far_as_the_network_names_them() -> None:
@@ -89,5 +93,5 @@ def test_the_program_asks_the_board_for_the_images_classes(kind: Any, channels: 
 
 def test_loaders_are_programs_by_name() -> None:
     loaders = {usage(name)["load"].split()[0] for name in WITH_UART if name not in WITHOUT_LOADER}
-    assert loaders == {"iceprog", "icesprog", "openFPGALoader", "cp"}
+    assert loaders == {"openFPGALoader", "icesprog", "dfu-util", "iCEburn", "tinyprog", "cp"}
     assert all(shutil.which(name) or "/" not in name for name in loaders)

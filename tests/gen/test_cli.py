@@ -231,7 +231,7 @@ def test_an_interrupt_in_a_callback_of_compiled_code_is_not_lost(number: signal.
     script = (
         "import ctypes, os, signal, sys, time; from xnorweave import cli, commands\n"
         f"callback = ctypes.CFUNCTYPE(None)(lambda: (os.kill(os.getpid(), {int(number)}), time.sleep(0.2)))\n"
-        "commands.boards = lambda: (callback(), print('went on', file=sys.stderr, flush=True), time.sleep(30))\n"
+        "commands.boards = lambda *_: (callback(), print('went on', file=sys.stderr, flush=True), time.sleep(30))\n"
         f"signal.signal({int(number)}, signal.default_int_handler)\n"
         "sys.exit(cli.main(['boards']))"
     )
