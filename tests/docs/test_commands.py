@@ -1,0 +1,201 @@
+"""Everything that the documentation tells a reader to run is run, page by page, and shows what it is said to show."""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from documentation import Block, commands, inline_commands, read_blocks, unlike
+from small_library import small_library
+from typer.main import get_command
+
+import xnorweave
+from xnorweave.cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "examples" / "README.md"])
+PAGES = [page for page in PAGES if "_generated" not in page.parts]
+TOOLS = ("icarus", "verilator")
+LONGEST_S = 900
+
+blocks_of = {page: read_blocks(page) for page in PAGES}
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def pages(*, slow: bool) -> list[Path]:
+    return [page for page, blocks in blocks_of.items() if any(b.runs and b.slow == slow for b in blocks)]
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    """What a reader has: the sources' examples, and a cell library; `xnorweave` and `python` are those of the test."""
+    folder, programs = tmp_path / "here", tmp_path / "programs"
+    folder.mkdir()
+    programs.mkdir()
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "cells.lib").write_text(small_library())
+    ours = "import sys; from xnorweave.cli import main; sys.exit(main())"
+    for program, arguments in (("python", '"$@"'), ("xnorweave", f'-c {shlex.quote(ours)} "$@"')):
+        script = programs / program
+        script.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments}\n")
+        script.chmod(0o755)
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(folder.with_name("programs")), f"{sys.prefix}/bin", os.environ["PATH"]])
+    package = str(Path(xnorweave.__file__).parents[1])
+    places = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "FORCE_COLOR", "COLUMNS")}
+    # The width that the tables in the pages have.
+    return kept | {"PATH": path, "PYTHONPATH": places, "NO_COLOR": "1", "COLUMNS": "110", "OMP_NUM_THREADS": "1"}
+
+
+def execute(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=LONGEST_S, check=False,
+    )  # fmt: skip
+
+
+def run_console(block: Block, folder: Path) -> None:
+    found = commands(block)
+    for number, command in enumerate(found, 1):
+        done = execute(command.line, folder)
+        want = int(block.marks.get("exit", "0")) if number == len(found) else 0
+        told = f"{block.where}: $ {command.line}\n{done.stdout}"
+        if done.returncode != want:
+            pytest.fail(f"exit status {done.returncode}, not {want}\n{told}")
+        if (line := unlike(command.shown, done.stdout)) is not None:
+            pytest.fail(f"does not show {line!r}\n{told}")
+
+
+def run_python(block: Block, folder: Path) -> None:
+    script = folder.with_name("block.py")
+    script.write_text(block.text)
+    done = execute(f"python {shlex.quote(str(script))}", folder)
+    if done.returncode != 0:
+        pytest.fail(f"{block.where}: exit status {done.returncode}\n{done.stdout}")
+    # What a program prints is shown as comments behind the calls.
+    shown = re.findall(r"^ *print\(.*\)  # (.*)$", block.text, re.MULTILINE)
+    if (line := unlike(tuple(shown), done.stdout)) is not None:
+        pytest.fail(f"{block.where}: does not print {line!r} but\n{done.stdout}")
+
+
+def run_page(page: Path, folder: Path, need: Callable[..., None], *, slow: bool) -> None:
+    for block in blocks_of[page]:
+        if "file" in block.marks:
+            target = folder / block.marks["file"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text)
+        elif block.runs and (slow or not block.slow):
+            need(*(tool for tool in block.needs if tool in TOOLS))
+            for package in (tool for tool in block.needs if tool not in TOOLS):
+                if importlib.util.find_spec(package) is None and shutil.which(package) is None:
+                    pytest.skip(f"{block.where} needs {package}, which is not installed")
+            (run_console if block.language == "console" else run_python)(block, folder)
+
+
+@pytest.mark.parametrize("page", pages(slow=False), ids=name)
+def test_what_a_page_says_works(page: Path, folder: Path, need: Callable[..., None]) -> None:
+    run_page(page, folder, need, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages(slow=True), ids=name)
+def test_the_whole_page_works(page: Path, folder: Path, need: Callable[..., None]) -> None:
+    run_page(page, folder, need, slow=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_is_run_or_says_why_not(page: Path) -> None:
+    assert [complaint for block in blocks_of[page] if (complaint := block.complaint())] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_in_the_text_exists(page: Path) -> None:
+    """Such as `xnorweave plan NET --fps F`: the command and its options, whatever the values."""
+    known = get_command(app).commands
+    for text in inline_commands(page):
+        word, *rest = text.replace("\\|", "|").split()[1:]
+        if word == "COMMAND" or word.startswith("--"):
+            continue
+        assert word in known, f"{name(page)}: {text}"
+        options = {option for parameter in known[word].params for option in parameter.opts} | {"--help", "-h"}
+        assert {option for option in rest if option.startswith("-")} <= options, f"{name(page)}: {text}"
+
+
+def test_every_page_that_the_sources_name_is_there() -> None:
+    """`docs/...md` in messages, comments and pages."""
+    found = set()
+    for room in ("gen", "hw", "sim", "boards", "bench", "docs", "examples", "README.md", "CHANGELOG.md"):
+        path = ROOT / room
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.suffix in (".md", ".py", ".j2", ".js", ".toml"):
+                found |= set(re.findall(r"\bdocs/[\w/-]+\.md\b", file.read_text("utf-8")))
+    assert sorted(page for page in found if not (ROOT / page).is_file()) == []
+
+
+class TestOfShownLines:
+    """The comparison itself: what it has to find out."""
+
+    OUTPUT = "one  line\n\ntwo\nthree of 12\nfour\n"
+
+    @pytest.mark.parametrize(
+        "shown",
+        [
+            ("one line", "two"),
+            ("two", "three of 12"),
+            ("...", "four"),
+            ("one line", "...", "four"),
+            ("three of ...",),
+            (),
+        ],
+    )
+    def test_right(self, shown: tuple[str, ...]) -> None:
+        assert unlike(shown, self.OUTPUT) is None
+
+    @pytest.mark.parametrize(
+        ("shown", "missing"),
+        [
+            (("one line", "three of 12"), "three of 12"),
+            (("two", "one line"), "one line"),
+            (("three of 1",), "three of 1"),
+            (("four", "five"), "five"),
+            (("...", "two", "...", "two"), "two"),
+        ],
+    )
+    def test_wrong(self, shown: tuple[str, ...], missing: str) -> None:
+        assert unlike(shown, self.OUTPUT) == missing
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("    indented\n", "has no language"),
+            ("```\nx\n```\n", "has no language"),
+            ("```toml\nx = 1\n```\n", "toml is neither run nor a file"),
+            ("<!-- not run: -->\n```toml\nx = 1\n```\n", "without a reason"),
+            ("```console\nls\n```\n", "begins with"),
+            ("<!-- slow -->\n\ntext\n\n```c\nx\n```\n", "c is neither run nor a file"),
+        ],
+    )
+    def test_unmarked(self, text: str, complaint: str, tmp_path: Path) -> None:
+        (tmp_path / "page.md").write_text(text)
+        told = read_blocks(tmp_path / "page.md")[0].complaint()
+        assert told is not None
+        assert complaint in told
+
+    def test_commands_and_what_they_show(self, tmp_path: Path) -> None:
+        (tmp_path / "page.md").write_text("<!-- exit: 1 -->\n```console\n$ a \\\n    b\nout\n$ c\n```\n")
+        block = read_blocks(tmp_path / "page.md")[0]
+        assert block.marks == {"exit": "1"}
+        assert [(c.line, c.shown) for c in commands(block)] == [("a \\\n    b", ("out",)), ("c", ())]
