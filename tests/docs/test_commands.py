@@ -125,13 +125,13 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
 def test_every_command_in_the_text_exists(page: Path) -> None:
     """Such as `xnorweave plan NET --fps F`: the command and its options, whatever the values."""
     known = get_command(app).commands
-    for text in inline_commands(page):
-        word, *rest = text.replace("\\|", "|").split()[1:]
-        if word == "COMMAND" or word.startswith("--"):
+    for word, *rest in inline_commands(page, known):
+        if word == "COMMAND" or word.startswith("-"):
             continue
-        assert word in known, f"{name(page)}: {text}"
+        told = f"{name(page)}: {word} {' '.join(rest)}"
+        assert word in known, told
         options = {option for parameter in known[word].params for option in parameter.opts} | {"--help", "-h"}
-        assert {option for option in rest if option.startswith("-")} <= options, f"{name(page)}: {text}"
+        assert {option.strip("[]") for option in rest if option.lstrip("[").startswith("-")} <= options, told
 
 
 def test_every_page_that_the_sources_name_is_there() -> None:

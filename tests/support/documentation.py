@@ -7,7 +7,7 @@ run. Console blocks and Python are run; a block of any other language has to be 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,12 +118,15 @@ def commands(block: Block) -> list[Command]:
     return [Command(line=line, shown=tuple(shown)) for line, shown in found]
 
 
-def inline_commands(page: Path) -> Iterator[str]:
-    """Commands of ours between backticks in the text of a page."""
+def inline_commands(page: Path, words: Container[str]) -> Iterator[list[str]]:
+    """Commands of ours between backticks in the text of a page, with or without `xnorweave` in front; as words."""
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8")):
         for child in token.children or []:
-            if child.type == "code_inline" and child.content.startswith("xnorweave "):
-                yield child.content
+            found = child.content.split() if child.type == "code_inline" else []
+            if found[:1] == ["xnorweave"] and len(found) > 1:
+                yield found[1:]
+            elif len(found) > 1 and found[0] in words:
+                yield found
 
 
 def unlike(shown: tuple[str, ...], output: str) -> str | None:
