@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from documentation import Block, commands, inline_commands, read_blocks, unlike
 from small_library import small_library
@@ -21,6 +22,7 @@ from xnorweave.cli import app
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "examples" / "README.md"])
 PAGES = [page for page in PAGES if "_generated" not in page.parts]
+SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or ROOT.parent / "shared") / "nets"
 TOOLS = ("icarus", "verilator")
 LONGEST_S = 900
 
@@ -37,18 +39,34 @@ def pages(*, slow: bool) -> list[Path]:
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path) -> Path:
-    """What a reader has: the sources' examples, and a cell library; `xnorweave` and `python` are those of the test."""
+    """What a reader has: the sources' examples, a cell library and networks of others, where these are there.
+
+    `xnorweave` and `python` are those that run the test.
+    """
     folder, programs = tmp_path / "here", tmp_path / "programs"
     folder.mkdir()
     programs.mkdir()
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "cells.lib").write_text(small_library())
+    if importlib.util.find_spec("h5py") is not None:
+        write_keras_model(folder / "net.h5")
+    for network in SHARED.glob("*.tar.xz"):
+        (folder / network.name).symlink_to(network)
     ours = "import sys; from xnorweave.cli import main; sys.exit(main())"
     for program, arguments in (("python", '"$@"'), ("xnorweave", f'-c {shlex.quote(ours)} "$@"')):
         script = programs / program
         script.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments}\n")
         script.chmod(0o755)
     return folder
+
+
+def write_keras_model(path: Path) -> None:
+    from keras_chain import KerasChain
+
+    rng = np.random.default_rng(1)
+    chain = KerasChain(8, 8, 1).conv(rng.normal(size=(3, 3, 1, 4)), input_quantizer=None)
+    chain.norm(rng.normal(size=4), np.ones(4)).add("MaxPooling2D", pool_size=[2, 2], strides=[2, 2], padding="valid")
+    chain.add("Flatten").dense(rng.normal(size=(36, 3))).save(path)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -91,6 +109,10 @@ def run_python(block: Block, folder: Path) -> None:
         pytest.fail(f"{block.where}: does not print {line!r} but\n{done.stdout}")
 
 
+def installed(package: str) -> bool:
+    return package.isidentifier() and importlib.util.find_spec(package) is not None
+
+
 def run_page(page: Path, folder: Path, need: Callable[..., None], *, slow: bool) -> None:
     for block in blocks_of[page]:
         if "file" in block.marks:
@@ -99,9 +121,9 @@ def run_page(page: Path, folder: Path, need: Callable[..., None], *, slow: bool)
             target.write_text(block.text)
         elif block.runs and (slow or not block.slow):
             need(*(tool for tool in block.needs if tool in TOOLS))
-            for package in (tool for tool in block.needs if tool not in TOOLS):
-                if importlib.util.find_spec(package) is None and shutil.which(package) is None:
-                    pytest.skip(f"{block.where} needs {package}, which is not installed")
+            for thing in (tool for tool in block.needs if tool not in TOOLS):
+                if not (shutil.which(thing) or (folder / thing).exists() or installed(thing)):
+                    pytest.skip(f"{block.where} needs {thing}, which is not here")
             (run_console if block.language == "console" else run_python)(block, folder)
 
 
