@@ -7,11 +7,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_server import CommandServer
 from documentation import Block, commands, inline_commands, read_blocks, unlike
 from small_library import small_library
 from typer.main import get_command
@@ -25,6 +26,7 @@ PAGES = [page for page in PAGES if "_generated" not in page.parts]
 SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or ROOT.parent / "shared") / "nets"
 TOOLS = ("icarus", "verilator")
 LONGEST_S = 900
+_SHELL = {"&&", "|", ">", ";"}
 
 blocks_of = {page: read_blocks(page) for page in PAGES}
 
@@ -69,73 +71,100 @@ def write_keras_model(path: Path) -> None:
     chain.add("Flatten").dense(rng.normal(size=(36, 3))).save(path)
 
 
-def environment(folder: Path) -> dict[str, str]:
-    path = os.pathsep.join([str(folder.with_name("programs")), f"{sys.prefix}/bin", os.environ["PATH"]])
+def environment(folder: Path | None = None) -> dict[str, str]:
+    """In which commands run; with the programs of a folder, if there is one."""
+    programs = [] if folder is None else [str(folder.with_name("programs"))]
     package = str(Path(xnorweave.__file__).parents[1])
-    places = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "FORCE_COLOR", "COLUMNS")}
-    # The width that the tables in the pages have.
-    return kept | {"PATH": path, "PYTHONPATH": places, "NO_COLOR": "1", "COLUMNS": "110", "OMP_NUM_THREADS": "1"}
+    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "FORCE_COLOR")}
+    return kept | {
+        "PATH": os.pathsep.join([*programs, f"{sys.prefix}/bin", os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        "NO_COLOR": "1",
+        "COLUMNS": "110",  # the width that the tables in the pages have
+    }
 
 
-def execute(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-c", line], cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=LONGEST_S, check=False,
-    )  # fmt: skip
+@pytest.fixture(scope="module", name="server")
+def _server() -> Iterator[CommandServer]:
+    server = CommandServer(environment())
+    yield server
+    server.close()
 
 
-def run_console(block: Block, folder: Path) -> None:
+def execute(line: str, folder: Path, server: CommandServer | None = None) -> tuple[int, str]:
+    """Exit status and output of a line for the shell; a plain command of ours goes to the server, if there is one."""
+    words = shlex.split(line)
+    if server is not None and words[0] == "xnorweave" and not _SHELL & set(words):
+        output = folder.with_name("output.txt")
+        return server.run(words[1:], folder, output), output.read_text("utf-8")
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def run_console(block: Block, folder: Path, server: CommandServer | None) -> None:
     found = commands(block)
     for number, command in enumerate(found, 1):
-        done = execute(command.line, folder)
+        status, output = execute(command.line, folder, server)
         want = int(block.marks.get("exit", "0")) if number == len(found) else 0
-        told = f"{block.where}: $ {command.line}\n{done.stdout}"
-        if done.returncode != want:
-            pytest.fail(f"exit status {done.returncode}, not {want}\n{told}")
-        if (line := unlike(command.shown, done.stdout)) is not None:
+        told = f"{block.where}: $ {command.line}\n{output}"
+        if status != want:
+            pytest.fail(f"exit status {status}, not {want}\n{told}")
+        if (line := unlike(command.shown, output)) is not None:
             pytest.fail(f"does not show {line!r}\n{told}")
 
 
 def run_python(block: Block, folder: Path) -> None:
     script = folder.with_name("block.py")
     script.write_text(block.text)
-    done = execute(f"python {shlex.quote(str(script))}", folder)
-    if done.returncode != 0:
-        pytest.fail(f"{block.where}: exit status {done.returncode}\n{done.stdout}")
+    status, output = execute(f"python {shlex.quote(str(script))}", folder)
+    if status != 0:
+        pytest.fail(f"{block.where}: exit status {status}\n{output}")
     # What a program prints is shown as comments behind the calls.
     shown = re.findall(r"^ *print\(.*\)  # (.*)$", block.text, re.MULTILINE)
-    if (line := unlike(tuple(shown), done.stdout)) is not None:
-        pytest.fail(f"{block.where}: does not print {line!r} but\n{done.stdout}")
+    if (line := unlike(tuple(shown), output)) is not None:
+        pytest.fail(f"{block.where}: does not print {line!r} but\n{output}")
 
 
 def installed(package: str) -> bool:
     return package.isidentifier() and importlib.util.find_spec(package) is not None
 
 
-def run_page(page: Path, folder: Path, need: Callable[..., None], *, slow: bool) -> None:
+def run_page(page: Path, folder: Path, need: Callable[..., None], server: CommandServer | None = None) -> None:
+    """Run a page's blocks in order: the quick ones by the server, or all of them as processes of their own."""
     for block in blocks_of[page]:
         if "file" in block.marks:
             target = folder / block.marks["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(block.text)
-        elif block.runs and (slow or not block.slow):
+        elif block.runs and (server is None or not block.slow):
             need(*(tool for tool in block.needs if tool in TOOLS))
             for thing in (tool for tool in block.needs if tool not in TOOLS):
                 if not (shutil.which(thing) or (folder / thing).exists() or installed(thing)):
                     pytest.skip(f"{block.where} needs {thing}, which is not here")
-            (run_console if block.language == "console" else run_python)(block, folder)
+            if block.language == "console":
+                run_console(block, folder, server)
+            else:
+                run_python(block, folder)
 
 
 @pytest.mark.parametrize("page", pages(slow=False), ids=name)
-def test_what_a_page_says_works(page: Path, folder: Path, need: Callable[..., None]) -> None:
-    run_page(page, folder, need, slow=False)
+def test_what_a_page_says_works(page: Path, folder: Path, need: Callable[..., None], server: CommandServer) -> None:
+    run_page(page, folder, need, server)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages(slow=True), ids=name)
 def test_the_whole_page_works(page: Path, folder: Path, need: Callable[..., None]) -> None:
-    run_page(page, folder, need, slow=True)
+    run_page(page, folder, need)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
