@@ -245,6 +245,12 @@ class TestOfShownLines:
         assert told is not None
         assert complaint in told
 
+    def test_marks_of_several_lines(self, tmp_path: Path) -> None:
+        (tmp_path / "page.md").write_text("<!-- slow -->\n<!-- needs: a, b -->\n```console\n$ c\n```\n")
+        block = read_blocks(tmp_path / "page.md")[0]
+        assert block.slow
+        assert block.needs == ("a", "b")
+
     def test_commands_and_what_they_show(self, tmp_path: Path) -> None:
         (tmp_path / "page.md").write_text("<!-- exit: 1 -->\n```console\n$ a \\\n    b\nout\n$ c\n```\n")
         block = read_blocks(tmp_path / "page.md")[0]

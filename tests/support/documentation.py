@@ -91,7 +91,7 @@ def read_blocks(page: Path) -> list[Block]:
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8")):
         match token.type:
             case "html_block":
-                marks = {mark: value or "" for mark, value in _MARK.findall(token.content)}
+                marks = marks | {mark: value or "" for mark, value in _MARK.findall(token.content)}
             case "fence" | "code_block":
                 language = token.info.strip().split(" ")[0]
                 first = (token.map or [0])[0] + 2
