@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_server import CommandServer
-from documentation import Block, commands, inline_commands, read_blocks, unlike
+from documentation import Block, commands, inline_commands, package_path, read_blocks, unlike
 from small_library import small_library
 from typer.main import get_command
 
-import xnorweave
 from xnorweave.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -74,11 +73,10 @@ def write_keras_model(path: Path) -> None:
 def environment(folder: Path | None = None) -> dict[str, str]:
     """In which commands run; with the programs of a folder, if there is one."""
     programs = [] if folder is None else [str(folder.with_name("programs"))]
-    package = str(Path(xnorweave.__file__).parents[1])
     kept = {key: value for key, value in os.environ.items() if key not in ("CI", "FORCE_COLOR")}
     return kept | {
         "PATH": os.pathsep.join([*programs, f"{sys.prefix}/bin", os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": package_path(),
         "NO_COLOR": "1",
         "COLUMNS": "110",  # the width that the tables in the pages have
     }
@@ -148,8 +146,12 @@ def run_page(page: Path, folder: Path, need: Callable[..., None], server: Comman
         elif block.runs and (server is None or not block.slow):
             need(*(tool for tool in block.needs if tool in TOOLS))
             for thing in (tool for tool in block.needs if tool not in TOOLS):
-                if not (shutil.which(thing) or (folder / thing).exists() or installed(thing)):
-                    pytest.skip(f"{block.where} needs {thing}, which is not here")
+                if shutil.which(thing) or (folder / thing).exists() or installed(thing):
+                    continue
+                told = f"{block.where} needs {thing}, which is not here"
+                if os.environ.get("CI") == "true" and "." not in thing:
+                    pytest.fail(f"{told}; in CI no tool or package may be missing")
+                pytest.skip(told)
             if block.language == "console":
                 run_console(block, folder, server)
             else:
@@ -194,6 +196,27 @@ def test_every_page_that_the_sources_name_is_there() -> None:
             if file.suffix in (".md", ".py", ".j2", ".js", ".toml"):
                 found |= set(re.findall(r"\bdocs/[\w/-]+\.md\b", file.read_text("utf-8")))
     assert sorted(page for page in found if not (ROOT / page).is_file()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("```console\n$ xnorweave --version\nxnorweave 9...\n```\n", "does not show 'xnorweave 9...'"),
+        ("```console\n$ xnorweave plan\n```\n", "exit status 2, not 0"),
+        ("<!-- exit: 1 -->\n```console\n$ xnorweave --version\n```\n", "exit status 0, not 1"),
+        ("```console\n$ xnorweave --version | grep -c weave\n2\n```\n", "does not show '2'"),
+        ("```python\nprint(1 + 1)  # 3\n```\n", "does not print '3'"),
+        ("```python\nraise SystemExit(4)\n```\n", "exit status 4"),
+    ],
+)
+def test_a_page_that_is_wrong_is_found_out(
+    text: str, told: str, folder: Path, need: Callable[..., None], server: CommandServer, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    blocks_of[page] = read_blocks(page)
+    with pytest.raises(pytest.fail.Exception, match=re.escape(told)):
+        run_page(page, folder, need, server)
 
 
 class TestOfShownLines:

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from documentation import package_path
 
 import xnorweave
 
@@ -24,11 +25,9 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert os.environ.get("CI") != "true", f"{package} is missing"
             pytest.skip(f"{package} is not installed; `pip install xnorweave[docs]`")
     target = tmp_path_factory.mktemp("site")
-    package = str(Path(xnorweave.__file__).parents[1])
-    places = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", DOCS, target],
-        env=os.environ | {"PYTHONPATH": places},
+        env=os.environ | {"PYTHONPATH": package_path()},
         capture_output=True,
         text=True,
         timeout=300,

@@ -5,12 +5,15 @@ As a program it reads one command a line from standard input, as JSON, and write
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["CommandServer"]
+
+_LONGEST_S = 600
 
 
 class CommandServer:
@@ -48,6 +51,7 @@ def _serve() -> None:
         if child == 0:
             code = 1
             try:
+                signal.alarm(_LONGEST_S)
                 os.chdir(folder)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

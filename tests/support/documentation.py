@@ -6,6 +6,7 @@ A mark is an HTML comment on the line before a block: ``<!-- file: train.py -->`
 run. Console blocks and Python are run; a block of any other language has to be a file, or to say why it is not run.
 """
 
+import os
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-__all__ = ["Block", "Command", "commands", "inline_commands", "read_blocks", "unlike"]
+import xnorweave
+
+__all__ = ["Block", "Command", "commands", "inline_commands", "package_path", "read_blocks", "unlike"]
 
 _MARK = re.compile(r"<!--\s*(file|slow|needs|exit|not run)(?::\s*(.*?))?\s*-->")
 _DIRECTIVE = re.compile(r"\{[\w-]+\}")
@@ -127,6 +130,13 @@ def inline_commands(page: Path, words: Container[str]) -> Iterator[list[str]]:
                 yield found[1:]
             elif len(found) > 1 and found[0] in words:
                 yield found
+
+
+def package_path() -> str:
+    """PYTHONPATH for processes in other folders: the package under test, if it is a folder and not installed."""
+    package = Path(xnorweave.__file__).parent
+    places = [str(package.parent)] if package.name == "xnorweave" else []
+    return os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def unlike(shown: tuple[str, ...], output: str) -> str | None:
