@@ -9,7 +9,7 @@ DEMO_BOARD ?= icebreaker
 DEMO_IMAGES ?= 50
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint format tree venv clean
+.PHONY: demo test test-slow lint format docs tree venv clean
 
 demo: $(READY)
 	$(BIN)/xnorweave build fashion_mnist --board $(DEMO_BOARD) -o build/demo --images $(DEMO_IMAGES)
@@ -29,6 +29,10 @@ lint: $(READY) tree
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site, in build/docs/index.html; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
 
 # The four rooms as the one package they are installed as: static checkers cannot follow the editable install.
 tree:

@@ -2,9 +2,9 @@
 
 Run as ``python bench/boards.py [NETWORK:BOARD ...]``: plans every pair, up to a minute each, then builds those named,
 or `BUILT`: a minute for a small network, hours for FINN's CNV. ``--plans`` builds none; ``--only NETWORK:BOARD`` plans
-and builds that pair alone; ``--table`` writes docs/boards.md from the file, and measures nothing. Each result is in the
-file at once, and what is not measured again stays as it was. FINN's networks and the images are in the folder that
-XNORWEAVE_SHARED names.
+and builds that pair alone; ``--table`` writes docs/reference/boards.md from the file, and measures nothing. Each result
+is in the file at once, and what is not measured again stays as it was. FINN's networks and the images are in the folder
+that XNORWEAVE_SHARED names.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from boards_table import table
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("XNORWEAVE_SHARED") or ROOT.parent / "shared")
 RESULT = ROOT / "bench" / "results" / "boards.json"
-TABLE = ROOT / "docs" / "boards.md"
+TABLE = ROOT / "docs" / "reference" / "boards.md"
 BOARDS = ("icebreaker", "ice40-hx8k-b-evn", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f")
 
 Row = dict[str, Any]
@@ -213,7 +213,7 @@ def main() -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--plans", action="store_true", help="plan every pair, and build none")
     choice.add_argument("--only", type=known, metavar="NETWORK:BOARD", help="plan and build this pair alone")
-    choice.add_argument("--table", action="store_true", help="write docs/boards.md")
+    choice.add_argument("--table", action="store_true", help="write docs/reference/boards.md")
     arguments = parser.parse_args()
     if arguments.pairs and (arguments.plans or arguments.only or arguments.table):
         parser.error("pairs to build go with none of --plans, --only and --table")

@@ -1,9 +1,9 @@
-"""docs/boards.md from the rows that bench/boards.py keeps."""
+"""docs/reference/boards.md, and a table of docs/comparison.md, from the rows that bench/boards.py keeps."""
 
 from itertools import groupby
 from typing import Any
 
-__all__ = ["table"]
+__all__ = ["beside_finn", "table"]
 
 Row = dict[str, Any]
 
@@ -29,7 +29,7 @@ def table(rows: list[Row]) -> str:
     parts = [_HEAD]
     for network, group in groupby(rows, key=lambda row: row["network"]):
         parts.append(f"## `{network}`\n\n{_of_network(list(group))}")
-    return "\n".join([*parts, _beside_others(rows)])
+    return "\n".join(parts)
 
 
 def _of_network(rows: list[Row]) -> str:
@@ -81,12 +81,9 @@ def _simulated(built: Row) -> str:
     return text + (f"; {measured:,} cycles a frame, {planned:,} planned" if measured and measured > planned else "")
 
 
-def _beside_others(rows: list[Row]) -> str:
+def beside_finn(rows: list[Row]) -> str:
     """FINN's CNV for CIFAR-10 here, and as its authors publish it."""
     lines = [
-        "## FINN's CNV for CIFAR-10, beside what others publish\n",
-        "The rows of FINN are **published by others, not measured here**, on chips of another kind: a LUT6 is worth up",
-        "to four LUT4s, and a block RAM of 36 kbit two of ECP5. Ours are planned, unless they say built.\n",
         "| design | LUTs | block RAMs | frames/s | source |",
         "| --- | --- | --- | --- | --- |",
     ]

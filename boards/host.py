@@ -1,4 +1,4 @@
-"""Classify images on a board: the host's side of `docs/link.md` over a serial port."""
+"""Classify images on a board: the host's side of `docs/reference/link.md` over a serial port."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""The serial link between a host and a core: packets to frames, results to packets; docs/link.md is the protocol."""
+"""The serial link between host and core: packets to frames, results to packets; protocol: docs/reference/link.md."""
 
 # Amaranth's members and contexts carry no types.
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false

@@ -1,4 +1,4 @@
-"""What host and board agree on, as docs/link.md has it: numbers, lengths and the status block."""
+"""What host and board agree on, as docs/reference/link.md has it: numbers, lengths and the status block."""
 
 from dataclasses import dataclass
 from enum import IntEnum

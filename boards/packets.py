@@ -1,4 +1,4 @@
-"""Packets between a host and a board, as `docs/link.md` has them: COBS, CRC, bodies, status. Nothing of ports."""
+"""Packets between a host and a board, as `docs/reference/link.md` has them: COBS, CRC, body and status. No ports."""
 
 import hashlib
 import struct

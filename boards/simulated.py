@@ -1,4 +1,4 @@
-"""A board that is only simulated: it speaks `docs/link.md` on a pseudo-terminal, over a line that may be bad."""
+"""A board that is only simulated: it speaks `docs/reference/link.md` on a pseudo-terminal, over a bad line if told."""
 
 import os
 import random

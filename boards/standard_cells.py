@@ -1,6 +1,6 @@
 """Map a core to standard cells: those of a Liberty file, or CMOS gates of no technology with their transistors.
 
-Measured on the shipped network with IHP's SG13G2 (bench/standard_cells.py, docs/standard_cells.md): ABC gets one
+Measured on the shipped network with IHP's SG13G2 (bench/standard_cells.py, docs/how-to/standard_cells.md): ABC gets one
 module; whether adders keep theirs until their arithmetic is gates makes no difference in area, but saves a third of
 the time. Popcounts are Yosys' full adders: networks that are small in LUTs are 2 % larger in gates. ``amap`` gives the
 least area, and buffers with sizing behind it cost 2 % and divide the critical path by fifteen: a mapper for area

@@ -51,8 +51,8 @@ def load_any(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> Net
             return from_description(path, pixels)
         case ".pt" | ".pth" | ".safetensors":
             raise NetworkError(
-                f"{path}: holds tensors without the layers that use them; write NET.toml beside it with "
-                f"`weights = {ascii(path.name)[:80]}` and the layers in order (docs/importing.md), and give NET.toml"
+                f"{path}: holds tensors without the layers that use them; write NET.toml beside it with `weights = "
+                f"{ascii(path.name)[:80]}` and the layers in order (docs/reference/importing.md), and give NET.toml"
             )
         case _ if is_packed(path):
             return from_folder(path)

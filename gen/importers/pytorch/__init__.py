@@ -3,7 +3,7 @@
 A ``state_dict`` is only names and tensors: what a module does with them is code. So the layers are listed in TOML, in
 order, by what they do and with the names of their tensors. The weights are a ``.safetensors`` file, or a ``.pt`` or
 ``.pth`` file of `torch.save`, which is read with ``weights_only=True`` and only if its pickle asks for nothing but
-tensors. See ``docs/importing.md`` for the keys.
+tensors. See ``docs/reference/importing.md`` for the keys.
 
 **Order.** As PyTorch has it, channels first; our own is the same.
 
