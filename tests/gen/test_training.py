@@ -73,7 +73,7 @@ class TestIdx:
             read_idx(path)
 
     def test_missing_file_and_folder_tell_what_to_do(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"absent\.gz: no such file; name the folder .*--data FOLDER"):
+        with pytest.raises(DataError, match=r"absent\.gz: no such file; name the folder of .*--data FOLDER"):
             read_idx(tmp_path / "absent.gz")
         with pytest.raises(DataError, match=r"apt-get install dataset-fashion-mnist.*--data"):
             load_fashion_mnist(tmp_path / "absent")
