@@ -112,8 +112,8 @@ def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
 class BoardTop(Elaboratable):
     """A core on a board, reached through the board's serial port.
 
-    The protocol is that of docs/reference/link.md, 8N1. The board's LEDs, as far as there are any, show the last result, bit 0
-    on LED 0.
+    The protocol is that of docs/reference/link.md, 8N1. The board's LEDs, as far as there are any, show the last
+    result, bit 0 on LED 0.
 
     Parameters
     ----------

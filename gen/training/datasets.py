@@ -205,7 +205,7 @@ def _decompress(path: Path) -> bytes:
         with gzip.open(path) as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; name the folder of the set's four .gz files (--data FOLDER)") from error
+        raise DataError(f"{path}: no such file; name the folder of all four .gz files (--data FOLDER)") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file ({error}); fetch the file again") from error
     if len(content) > _MAX_BYTES:
