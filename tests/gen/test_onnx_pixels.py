@@ -85,6 +85,24 @@ def test_bytes_are_no_fractions(tmp_path, rng):
         assert load_any(tmp_path / "net.onnx", pixels=pixels).input.table is None
 
 
+def test_means_of_channels_that_float32_subtracts_exactly(check, rng):
+    means = np.array([104.0, 116.5, 123.25])[:, None, None]
+    chain = Chain("n", 3, 5, 5, kind=TensorProto.UINT8).add("Cast", to=1).add("Sub", means)
+    network = check(chain.weights("Conv", rng.normal(size=(8, 3, 3, 3))).add("Sub", 0.3).add("BipolarQuant", 1.0))
+    assert network.input.table is not None
+    assert np.array_equal(network.input.table, np.arange(256) - 104)
+
+
+def test_means_that_float32_rounds_are_refused(tmp_path):
+    means = np.array([104.007, 116.669, 122.679])[:, None, None]
+    chain = Chain("n", 3, 5, 5, kind=TensorProto.UINT8).add("Cast", to=1).add("Sub", means)
+    chain.weights("Conv", np.ones((8, 3, 3, 3))).add("BipolarQuant", 1.0).save(tmp_path / "net.onnx")
+    with pytest.raises(
+        UnsupportedError, match=r"channels are scaled differently; .* or one but for offsets that float32"
+    ):
+        load_any(tmp_path / "net.onnx")
+
+
 @pytest.mark.parametrize(
     ("shape", "said"),
     [

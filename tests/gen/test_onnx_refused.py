@@ -34,10 +34,31 @@ REFUSED = {
     ),
     "a scale for each channel": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", np.array([1.0, 0.5]), 0.0, 2.0)
-        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n7': its input's channels have different scales or offsets"),
-    "an offset for each channel": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Add", np.array([0.0, 1.0]))
-        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': its input's channels have different scales or offsets"),
+        .weights("MatMul", np.ones((2, 2))),
+        r"MatMul 'n7': its input's channels have different scales, such as 0.25 and 0.5, which no integer sum holds; give"),
+    "a channel that is scaled away": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Mul", np.array([1.0, 0.0]))
+        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': channel 1 of its input is the same for every image, which no"),
+    "scales of channels in one group": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((4, 1, 1, 1))).add("BipolarQuant", 1.0)
+        .add("Mul", np.array([1.0, 1.0, 2.0, 4.0])[:, None, None]).weights("Conv", np.ones((2, 2, 3, 3)), group=2),
+        r"Conv 'n8': its input's channels have different scales, such as 2 and 4,"),
+    "offsets of channels around which zeros are padded": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0)
+        .add("Add", np.array([1.0, -1.0])[:, None, None]).weights("Conv", np.ones((2, 2, 3, 3)), pads=[1, 1, 1, 1]),
+        r"Conv 'n8': pads with zeros, but its input's channels have offsets of their own, .* or the layer no padding"),
+    "offsets of channels in front of the classes": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Add", np.array([0.0, 0.3]))
+        .add("MatMul", np.array([[1.0, 1.0], [1.0, -1.0]])), r"scores of classes 0 and 1 have offsets .* symmetric about 0"),
+    "a constant of more dimensions": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.ones((1, 1, 1))).add("ArgMax", axis=1),
+        r"Mul 'n5': a constant of shape \[1, 1, 1\] does not broadcast to \[1, 2\]; give one value"),
+    "thresholds of the layout of another rank": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("MultiThreshold", np.zeros((2, 1)), data_layout="NC"),
+        r"MultiThreshold 'n5': takes thresholds \[2, 1\] in data_layout 'NC' on rank 4; one row of 1 to 255 .* NC, NCHW or NHWC"),
+    "a rounding mode that is none": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0, rounding_mode="NEAREST"),
+        r"Quant 'n5': rounding_mode='NEAREST' is not supported; use ROUND, HALF_EVEN, FLOOR, CEIL, UP, DOWN, HALF_UP, HALF_DOWN"),
     "values of no one step": (
         lambda: bits("n", 8).weights("MatMul", np.ones((8, 2))).add("Quant", 1.0, 0.0, 3.0).add("Quant", 4.0, 0.0, 3.0)
         .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': its input's values -4, -?0, -?0, -?0, 0, ... are not equally spaced"),

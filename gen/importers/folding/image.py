@@ -11,7 +11,7 @@ from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.signals import Pixels, Words
 from xnorweave.network import Shape
 
-__all__ = ["PixelRule", "image_layout", "in_words", "pixels_of"]
+__all__ = ["PixelRule", "image_layout", "pixels_of"]
 
 PixelRule = Literal["auto", "unit", "raw"]
 
@@ -34,7 +34,7 @@ def image_layout(batch: int, sizes: Sequence[int]) -> Layout:
     return Layout.plain(batch, shape, tuple(sizes))
 
 
-def in_words(layout: Layout) -> str:
+def _in_words(layout: Layout) -> str:
     """What the dimensions of an image are taken for, without its batch."""
     _, height, width = layout.map
     sizes = layout.order.shape
@@ -69,11 +69,11 @@ def pixels_of(layout: Layout, rule: PixelRule, words: Words, where: str, *, idea
     values, exact = np.arange(256, dtype=np.float32), tuple(map(Fraction, range(256)))
     if rule == "unit":
         values, exact = values / np.float32(255), tuple(n / 255 for n in exact)
-    note = f"{where}: {'pixel / 255' if rule == 'unit' else 'the pixel itself'}"
+    notes = (f"{where}: {'pixel / 255' if rule == 'unit' else 'the pixel itself'}", f"{where}: {_in_words(layout)}")
     return Pixels(
         layout=layout,
         words=words,
         values=np.repeat(values[None], layout.map[0], axis=0),
         ideal=exact if ideal else None,
-        notes=(note,),
+        notes=notes,
     )

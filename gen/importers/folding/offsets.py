@@ -96,7 +96,7 @@ def border(signal: Signal, signs: NDArray[np.int8], values: Integers, groups: in
         raise UnsupportedError(
             "pads with zeros, which are no value of a pixel here; quantize the input, or shift it by a simple fraction"
         )
-    levels, offset = max(values.integers), values.offset / values.scale
+    levels, offset = max(values.integers), values.offset / (values.scale() if groups == 1 else values.scales[0])
     totals = signs.sum(1, dtype=np.int64) * (1 if offset > 0 else -1)
     count, layers = int(np.abs(totals).max()), None
     # Where 0 is one of the activations, our integer for it is the negative of the offset.

@@ -10,7 +10,7 @@ from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.averages import averaged
 from xnorweave.importers.folding.layout import Layout
-from xnorweave.importers.folding.linear import conv_sums, dense_sums, plus
+from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
 from xnorweave.importers.folding.pooling import pooled
 from xnorweave.importers.folding.signals import Pixels, Signal
 from xnorweave.importers.folding.steps import applied, normalized
@@ -104,7 +104,7 @@ def _dense(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
     if len(signal.layout.shape) != 2:
         raise UnsupportedError(f"takes a tensor of {list(signal.layout.shape)}; put a Flatten before it")
     sums = dense_sums(signal, kernel.T)
-    return sums if bias is None else plus(sums, bias)
+    return within_sum(sums, bias)
 
 
 def _conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
@@ -166,7 +166,7 @@ def _convolved(
         _expect(layer, "pad_values", 0, None)
     sums = conv_sums(image, weights, stride=strides[0], padding=padding, groups=groups)
     sums = replace(sums, layout=sums.layout.transposed(_LAST))
-    return sums if bias is None else plus(sums, bias)
+    return within_sum(sums, bias)
 
 
 def _map(signal: Signal) -> Signal:

@@ -30,7 +30,7 @@ def _gemm(call: Call) -> Value:
     alpha, beta = np.float32(call.attribute("alpha", 1.0)), np.float32(call.attribute("beta", 1.0))
     with np.errstate(over="ignore"):
         bias = finite(call.floats(2, "bias") * beta) if call.has(2) else None
-    return within_sum(sums, alpha, bias)
+    return within_sum(sums, bias, alpha)
 
 
 @handles("Conv", inputs=(2, 3), attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
@@ -58,7 +58,7 @@ def _conv(call: Call) -> Value:
     bias = call.floats(2, "bias")
     if bias.shape != weights.shape[:1]:
         raise NetworkError(f"its bias {list(bias.shape)} is not one value for each of {len(weights)} filters")
-    return within_sum(sums, np.float32(1), bias[:, None, None])
+    return within_sum(sums, bias[:, None, None])
 
 
 def _as_image(signal: Pixels) -> Signal:
