@@ -137,15 +137,17 @@ class Draw:
             self._dense(int(self.rng.integers(2, 9)))
         for _ in range(self.pick(0, 1, 1, 2, 3)):
             self._step()
-        if len(self.shape) == 3 and self.odds(0.15):
+        if len(self.shape) == 3 and self.odds(0.2):
             self._pool()
+            if self.odds(0.5):
+                self._step()
 
-    def _conv(self) -> None:
+    def _conv(self, *, depthwise: bool = False) -> None:
         channels, rows, columns = self.shape
         kernel = tuple(int(self.rng.integers(1, min(n, 3) + 1)) for n in (rows, columns))
         pads = [int(self.rng.integers(0, k)) if self.odds(0.5) else 0 for k in (*kernel, *kernel)]
         stride = int(self.pick(1, 1, 2, 3))
-        groups = int(self.pick(*[n for n in range(1, channels + 1) if channels % n == 0]))
+        groups = channels if depthwise else int(self.pick(*[n for n in range(1, channels + 1) if channels % n == 0]))
         outputs = groups * int(self.rng.integers(1, 5))
         bias = [self.numbers(outputs)] if self.odds(0.2) else []
         self.chain.add(
@@ -228,11 +230,17 @@ class Draw:
 
     def _moved(self) -> None:
         """Activations between a quantizer and the next layer."""
-        match self.pick("signs", "scale", "offset", "offsets", "neg"):
+        match self.pick("signs", "scale", "scales", "offset", "offsets", "neg"):
             case "signs":
                 self.chain.add("Mul", self.channels(lambda n: self.rng.choice([-1.0, 1.0], n)))
             case "scale":
                 self.chain.add("Mul", float(self.pick(0.5, 2.0, -4.0, 0.3)))
+            case "scales":
+                self.chain.add("Mul", self.channels(lambda n: self.rng.choice([0.5, -1.0, 4.0], n)))
+                if len(self.shape) == 3:
+                    self._conv(depthwise=True)
+                    self._step()
+                    self._quantizer()
             case "offset":
                 self.chain.add("Add", float(self.pick(1.0, -1.0, 0.5)))
             case "offsets":
@@ -359,11 +367,11 @@ def compare(seeds: range, path: Path, evaluate: Evaluate, *, with_qonnx: bool) -
 
 def test_graphs_of_plain_operations(tmp_path):
     pytest.importorskip("onnxruntime")
-    compare(range(80), tmp_path / "net.onnx", onnxruntime, with_qonnx=False)
+    compare(range(120), tmp_path / "net.onnx", onnxruntime, with_qonnx=False)
 
 
 def test_graphs_of_quantizers(tmp_path):
-    compare(range(80), tmp_path / "net.onnx", reference, with_qonnx=True)
+    compare(range(120), tmp_path / "net.onnx", reference, with_qonnx=True)
 
 
 @pytest.mark.slow
