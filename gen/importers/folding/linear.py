@@ -20,6 +20,7 @@ from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec
 __all__ = ["conv_sums", "dense_sums", "within_sum"]
 
 MAX_WEIGHTS = 1 << 26
+MAX_INT64 = (1 << 63) - 1
 ONE = np.float32(1)
 
 
@@ -144,10 +145,11 @@ def _offsets(values: Integers, signs: NDArray[np.int8], groups: int) -> list[Fra
         return [values.offsets[0] * int(n) for n in signs.reshape(len(signs), -1).sum(1, dtype=np.int64)]
     # Whole numbers over one denominator; features of a channel stand together.
     denominator = math.lcm(*(offset.denominator for offset in values.offsets))
-    numerators = np.array([int(offset * denominator) for offset in values.offsets], object)
+    numerators = [int(offset * denominator) for offset in values.offsets]
+    dtype = np.int64 if max(map(abs, numerators)) * signs[0].size <= MAX_INT64 else object
     each, outputs = len(numerators) // groups, len(signs) // groups
-    counts = signs.reshape(groups, outputs, each, -1).sum(3, dtype=np.int64).astype(object)
-    parts = numerators.reshape(groups, each)
+    counts = signs.reshape(groups, outputs, each, -1).sum(3, dtype=np.int64).astype(dtype)
+    parts = np.array(numerators, dtype).reshape(groups, each)
     return [Fraction(int(n), denominator) for group, part in zip(counts, parts, strict=True) for n in group @ part]
 
 
