@@ -78,14 +78,29 @@ def test_convolution_padding_pooling_and_flatten(check, rng, rising):
     ]  # fmt: skip
 
 
-def test_a_falling_batch_norm_behind_a_pooling_is_refused(tmp_path, rng):
-    chain = bits("n", 1, 4, 4).weights("Conv", rng.normal(size=(3, 1, 3, 3)), pads=[1, 1, 1, 1])
+@pytest.mark.parametrize("before", [1.0, -1.0])
+@pytest.mark.parametrize("quantizer", [("BipolarQuant", 1.0), ("Quant", 2.0, 0.0, 2.0)])
+def test_scales_that_turn_behind_a_pooling_turn_the_next_weights(check, rng, before, quantizer):
+    chain = bits("n", 1, 6, 6).weights("Conv", rng.normal(size=(3, 1, 3, 3)), pads=[1, 1, 1, 1]).add("Mul", before)
     chain.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).add("Mul", np.array([[[1.0]], [[-1.0]], [[2.0]]]))
-    chain.add("BipolarQuant", 1.0)
-    with pytest.raises(
-        UnsupportedError, match=r"BipolarQuant 'n7': channel 1 falls behind a max pooling; put the pool"
+    chain.add("Sub", 1.0).add(*quantizer).weights("Conv", rng.normal(size=(4, 3, 2, 2)), pads=[1, 1, 0, 0])
+    network = check(chain.add("BipolarQuant", 1.0))
+    assert any("conv1: activations of 1 of 3 channels stand for their negatives" in line for line in network.history)
+
+
+def test_scales_that_turn_between_two_poolings_are_refused(tmp_path, rng):
+    chain = bits("n", 1, 6, 6).weights("Conv", rng.normal(size=(3, 1, 3, 3)), pads=[1, 1, 1, 1])
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    chain.add("MaxPool", **pool).add("Mul", np.array([[[1.0]], [[-1.0]], [[2.0]]]))
+    chain.save(tmp_path / "net.onnx")
+    for message, more in (
+        (r"MaxPool 'n7': channel 1 falls between two max poolings; pool the quantized values instead", lambda c: c),
+        (r"MaxPool 'n8': pools activations of negative scale", lambda c: c.add("BipolarQuant", 1.0)),
     ):
-        load_any(chain.save(tmp_path / "net.onnx"))
+        last, count = chain.last, len(chain.nodes)
+        with pytest.raises(UnsupportedError, match=message):
+            load_any(more(chain).add("MaxPool", **pool).save(tmp_path / "net.onnx"))
+        chain.last, chain.nodes = last, chain.nodes[:count]
 
 
 def test_a_falling_batch_norm_before_a_pooling_is_exact(check, rng):

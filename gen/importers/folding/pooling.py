@@ -137,7 +137,10 @@ def finished(signal: Signal) -> Signal:
         case Activations() if signal.layout.is_plain and not np.any(np.diff(signal.values) <= 0):
             return signal
         case Activations():
-            raise UnsupportedError("gives activations that are moved or negated; end the graph with the quantizer")
+            raise UnsupportedError(
+                "gives activations that are moved or negated, as a negative scale behind a max pooling does; end the "
+                "graph with the quantizer, and a pooling behind it"
+            )
         case Totals():
             raise UnsupportedError("gives averages of activations; put a layer that chooses the class behind them")
         case _:
