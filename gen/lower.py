@@ -170,7 +170,7 @@ class _Builder:
     def place(self, stage: Stage, plan: LayerPlan) -> None:
         match stage:
             case TableStage():
-                table = PixelTable(table=stage.entries, channels=stage.channels, output_bits=stage.encoding.bits)
+                table = PixelTable(tables=stage.entries, output_bits=stage.encoding.bits)
                 self.parts.append(("pixel_table", table))
             case ConvStage():
                 part = self._folded_conv(stage, plan) if plan.engine == "folded" else self._conv(stage)

@@ -364,8 +364,9 @@ class InputSpec:
         8-bit unsigned pixels, or bits that stand for -1 and +1.
     shape : Shape
         Channels, height, width of one frame.
-    table : int16 array [256], optional
-        Integer for each pixel value; pixels are taken as they are where it is absent.
+    table : int16 array [256] or [channels, 256], optional
+        Integer for each pixel value, of all channels or of each; pixels are taken as they are where it is absent. Equal
+        ones are kept as [256].
     """
 
     kind: Literal["pixels", "bits"]
@@ -386,14 +387,24 @@ class InputSpec:
     def _check_table(self, table: object) -> None:
         if self.kind != "pixels":
             raise NetworkError("input: a table needs kind 'pixels', not 'bits'")
-        if not isinstance(table, np.ndarray) or table.shape != (256,) or table.dtype.kind not in "iu":
+        shapes = ((256,), (self.shape[0], 256))
+        if not isinstance(table, np.ndarray) or table.shape not in shapes or table.dtype.kind not in "iu":
             found = f"{getattr(table, 'dtype', type(table).__name__)} {getattr(table, 'shape', '')}"
-            raise NetworkError(f"input: table is {found}, not 256 integers, one for each pixel value")
+            raise NetworkError(
+                f"input: table is {found}, not 256 integers, one for each pixel value, nor such of each of "
+                f"{self.shape[0]} channels; give [256] or [channels, 256]"
+            )
         if table.min() < -32768 or table.max() > 32767:
             raise NetworkError("input: table has values beyond 16 bits; scale it and the thresholds of the first layer")
         if table.min() == table.max():
-            raise NetworkError(f"input: table is {int(table[0])} for every pixel, so the input carries nothing")
-        object.__setattr__(self, "table", _frozen(table, np.int16))
+            raise NetworkError(f"input: table is {int(table.flat[0])} for every pixel, so the input carries nothing")
+        alike = table.ndim == 2 and np.array_equal(table, np.broadcast_to(table[0], table.shape))
+        object.__setattr__(self, "table", _frozen(table[0] if alike else table, np.int16))
+
+    @property
+    def table_by_channel(self) -> NDArray[np.int16] | None:
+        """The table as [channels, 256], where there is one."""
+        return None if self.table is None else np.broadcast_to(self.table, (self.shape[0], 256))
 
     @property
     def encoding(self) -> Encoding:
@@ -402,7 +413,7 @@ class InputSpec:
             return BINARY
         if self.table is None:
             return Encoding(bits=8, scale=1, offset=0)
-        values = [int(v) for v in self.table]
+        values = [int(v) for v in self.table.flat]
         offset = min(values)
         scale = math.gcd(*(v - offset for v in values))
         return Encoding(bits=((max(values) - offset) // scale).bit_length(), scale=scale, offset=offset)

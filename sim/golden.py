@@ -128,7 +128,11 @@ def input_values(spec: InputSpec, frames: NDArray[np.uint8]) -> NDArray:
         if frames.size and frames.max() > 1:
             raise DataError(f"frames hold {int(frames.max())}, but the network's input is bits; give 0 and 1 only")
         return (2 * frames.astype(np.int8) - 1).astype(np.int8)
-    return frames if spec.table is None else spec.table[frames]
+    if spec.table is None:
+        return frames
+    if spec.table.ndim == 1:
+        return spec.table[frames]
+    return np.stack([table[frames[:, channel]] for channel, table in enumerate(spec.table)], 1)
 
 
 def run_layer(layer: Layer, values: NDArray) -> NDArray:

@@ -111,7 +111,7 @@ def random_spatial(rng: np.random.Generator, network: Network) -> frozenset[str]
 
 def _input(rng: np.random.Generator, side: int, channels: int) -> InputSpec:
     shape = (int(rng.integers(1, channels + 1)), int(rng.integers(1, side + 1)), int(rng.integers(1, side + 1)))
-    kind = rng.choice(["bits", "pixels", "table", "sign", "step"])
+    kind = rng.choice(["bits", "pixels", "table", "sign", "step", "of each channel"])
     if kind == "bits":
         return InputSpec(kind="bits", shape=shape)
     pixel = np.arange(256)
@@ -120,6 +120,7 @@ def _input(rng: np.random.Generator, side: int, channels: int) -> InputSpec:
         "table": (pixel // 7 - 18).astype(np.int16),
         "sign": np.where(pixel >= 128, 1, -1).astype(np.int16),
         "step": (pixel // 64 * 6 - 9).astype(np.int16),
+        "of each channel": np.stack([np.where(pixel >= rng.integers(1, 255), 1, -1) for _ in range(shape[0])]),
     }
     return InputSpec(kind="pixels", shape=shape, table=tables[str(kind)])
 

@@ -46,13 +46,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TableStage:
-    """Pixel table: entries are the unsigned ``x`` of ``encoding``."""
+    """Pixel table: 256 entries of each channel, which are the unsigned ``x`` of ``encoding``."""
 
     name: str
     layer: str
     channels: int
     pixels: int
-    entries: tuple[int, ...]
+    entries: tuple[tuple[int, ...], ...]
     encoding: Encoding
 
 
@@ -287,9 +287,10 @@ def streamline(network: Network) -> tuple[Stage, ...]:
 
 
 def _table(network: Network, encoding: Encoding) -> TableStage:
-    assert network.input.table is not None
+    tables = network.input.table_by_channel
+    assert tables is not None
     channels, height, width = network.input.shape
-    entries = tuple((int(v) - encoding.offset) // encoding.scale for v in network.input.table)
+    entries = tuple(tuple((int(v) - encoding.offset) // encoding.scale for v in table) for table in tables)
     return TableStage(
         name="table", layer="", channels=channels, pixels=height * width, entries=entries, encoding=encoding
     )

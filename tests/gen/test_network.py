@@ -109,11 +109,31 @@ def test_arrays_are_copied_and_read_only() -> None:
             lambda: InputSpec(kind="bits", shape=(1, 8, 8), table=np.zeros(256, np.int16)),
             r"input: a table needs kind 'pixels', not 'bits'",
         ),
+        (
+            lambda: InputSpec(kind="pixels", shape=(3, 8, 8), table=np.zeros((2, 256), np.int16)),
+            r"input: table is int16 \(2, 256\), not 256 .* nor such of each of 3 channels; give \[256\] or \[channels, 256\]",
+        ),
+        (
+            lambda: InputSpec(kind="pixels", shape=(3, 8, 8), table=np.full((3, 256), 7)),
+            r"input: table is 7 for every pixel, so the input carries nothing",
+        ),
     ],
 )
 def test_what_a_layer_refuses(make: Any, message: str) -> None:
     with pytest.raises(NetworkError, match=message):
         make()
+
+
+def test_tables_of_channels() -> None:
+    pixel = np.arange(256)
+    one = InputSpec(kind="pixels", shape=(2, 4, 4), table=np.stack([pixel // 2, pixel // 2]))
+    assert one.table is not None
+    assert one.table.tolist() == (pixel // 2).tolist()  # alike, so kept as one
+    each = InputSpec(kind="pixels", shape=(2, 4, 4), table=np.stack([pixel // 64 * 2 - 9, pixel // 128 * 4 + 1]))
+    assert each.table_by_channel is not None
+    assert each.table_by_channel[:, -1].tolist() == [-3, 5]
+    assert each.encoding == Encoding(bits=3, scale=2, offset=-9)
+    assert InputSpec(kind="pixels", shape=(2, 4, 4)).table_by_channel is None
 
 
 def test_levels_of_a_threshold() -> None:

@@ -107,9 +107,11 @@ class Draw:
             self.chain.add("Mul", 2.0).add("Sub", 1.0).add("Quant", 1 / 128, 0.0, 8.0, signed=1, narrow=self.pick(0, 1))
             return
         if whole:
-            self.chain.add("Sub", float(self.rng.integers(0, 255)) + 0.5)
+            self.chain.add("Sub", self.channels(lambda n: self.rng.integers(0, 255, n) + 0.5))
         else:
-            self.chain.add("Sub", float(self.rng.random()))
+            self.chain.add("Sub", self.channels(lambda n: self.rng.random(n)))
+        if self.odds(0.3):
+            self.chain.add("Div", self.channels(lambda n: self.rng.random(n) + 0.1))
         self.chain.add(*(("BipolarQuant", 1.0) if self.qonnx else ("Sign",)))
 
     def weights(self, *shape: int, plain: bool) -> np.ndarray:

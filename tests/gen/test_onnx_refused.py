@@ -68,9 +68,12 @@ REFUSED = {
     "an input that is not quantized": (
         lambda: Chain("n", 4).weights("MatMul", np.ones((4, 2))).add("BipolarQuant", 1.0),
         r"no multiples of one step within 16 bits; quantize the input"),
-    "channels scaled differently": (
-        lambda: Chain("n", 3, 4, 4).add("Sub", np.array([[[0.1]], [[0.2]], [[0.3]]])).add("BipolarQuant", 1.0)
-        .weights("Conv", np.ones((2, 3, 3, 3))).add("BipolarQuant", 1.0), r"the input's channels are scaled differently"),
+    "channels of other scales that are not quantized": (
+        lambda: Chain("n", 3, 4, 4).add("Mul", np.array([[[0.1]], [[0.2]], [[0.3]]]))
+        .weights("Conv", np.ones((2, 3, 3, 3))).add("BipolarQuant", 1.0), r"no multiples of one step within 16 bits; quantize"),
+    "seventeen rules for channels": (
+        lambda: Chain("n", 17, 5, 5).add("Sub", np.arange(17).reshape(17, 1, 1) / 20).add("BipolarQuant", 1.0)
+        .weights("Conv", np.ones((2, 17, 3, 3))).add("BipolarQuant", 1.0), r"channels are scaled in 17 ways; at most 16 are"),
     "scores of several offsets": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", np.array([0.0, 0.5])),
         r"output 't5_0': scores of classes 0 and 1 have offsets 0 and 0.5, .* train the last layer without bias"),

@@ -104,17 +104,18 @@ def test_global_sum_of_nothing_is_refused():
 
 
 def test_pixel_table(pace, stream, rng):
-    table = tuple(int(v) for v in rng.integers(0, 32, 256))
-    unit = PixelTable(table=table, channels=2, output_bits=5)
+    one, other = (tuple(int(v) for v in rng.integers(0, 32, 256)) for _ in range(2))
+    unit = PixelTable(tables=(one, other), output_bits=5)
     pixels = [(p, 255 - p) for p in range(256)]
     result = stream(unit, [[pack(pixel, 8) for pixel in pixels]], 256, pace)
-    assert result.outputs == [[pack([table[a], table[b]], 5) for a, b in pixels]]
+    assert result.outputs == [[pack([one[a], other[b]], 5) for a, b in pixels]]
 
 
 @pytest.mark.parametrize("table", [(0,) * 255, (0,) * 255 + (4,), (0,) * 255 + (-1,)])
 def test_pixel_table_refuses(table):
-    with pytest.raises(ValueError, match="Table must hold 256 entries of 2 bits"):
-        PixelTable(table=table, channels=1, output_bits=2)
+    for tables in ((table,), ((0,) * 256, table), ()):
+        with pytest.raises(ValueError, match="Each channel's table must hold 256 entries of 2 bits"):
+            PixelTable(tables=tables, output_bits=2)
 
 
 @pytest.mark.parametrize(("classes", "lanes"), [(10, 1), (10, 10), (10, 4), (7, 3), (1, 1), (2, 2)])

@@ -23,7 +23,12 @@ def loop_input(spec, frame):
     values = {}
     for c, y, x in itertools.product(range(channels), range(height), range(width)):
         raw = int(frame[c][y][x])
-        values[c, y, x] = 2 * raw - 1 if spec.kind == "bits" else raw if spec.table is None else int(spec.table[raw])
+        if spec.kind == "bits":
+            values[c, y, x] = 2 * raw - 1
+        elif spec.table is None:
+            values[c, y, x] = raw
+        else:
+            values[c, y, x] = int(spec.table[raw] if spec.table.ndim == 1 else spec.table[c, raw])
     return values, spec.shape
 
 
@@ -95,10 +100,11 @@ def signs(rng, shape):
 
 def random_input(rng):
     shape = (int(rng.integers(1, 4)), int(rng.integers(3, 9)), int(rng.integers(3, 9)))
-    kind = rng.choice(["pixels", "bits", "table"])
+    kind = rng.choice(["pixels", "bits", "table", "tables"])
     if kind == "bits":
         return InputSpec(kind="bits", shape=shape)
-    table = rng.integers(-200, 200, 256).astype(np.int16) if kind == "table" else None
+    sizes = {"table": (256,), "tables": (shape[0], 256)}.get(str(kind))
+    table = None if sizes is None else rng.integers(-200, 200, sizes).astype(np.int16)
     return InputSpec(kind="pixels", shape=shape, table=table)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
@@ -11,7 +12,7 @@ from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.signals import Pixels, Words
 from xnorweave.network import Shape
 
-__all__ = ["PixelRule", "image_layout", "pixels_of"]
+__all__ = ["PixelRule", "as_image", "image_layout", "pixels_of"]
 
 PixelRule = Literal["auto", "unit", "raw"]
 
@@ -32,6 +33,16 @@ def image_layout(batch: int, sizes: Sequence[int]) -> Layout:
     side = math.isqrt(sizes[0])
     shape: Shape = (1, side, side) if side * side == sizes[0] else (1, 1, sizes[0])
     return Layout.plain(batch, shape, tuple(sizes))
+
+
+def as_image(pixels: Pixels) -> Pixels:
+    """Pixels alike in all channels that were reshaped to rank 4, as the image with channels first that this is."""
+    layout = pixels.layout
+    if len(layout.shape) != 4 or not layout.is_plain or np.any(pixels.values != pixels.values[:1]):
+        return pixels
+    channels, height, width = layout.order.shape
+    values = np.repeat(pixels.values[:1], channels, axis=0)
+    return replace(pixels, layout=Layout.plain(layout.batch, (channels, height, width)), values=values)
 
 
 def _in_words(layout: Layout) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers.folding.signals import Activations, Pixels, Signal, Sums, Totals, fractions_of
 
-__all__ = ["Integers", "equal_steps", "integer_table", "integers_of"]
+__all__ = ["Integers", "PixelTable", "equal_steps", "integers_of", "pixel_table"]
 
 LEAST_STEP = 1 << 8
 """Values that are off equal steps by a smaller part than this of half a step were rounded; others are no steps."""
@@ -19,8 +19,8 @@ LEAST_STEP = 1 << 8
 
 ROUNDED_PART = 1 << 21
 """Scales of channels are one where float32, rounding the values, has moved them apart by less than such a part."""
-MOST_OFFSETS = 16
-"""Of the channels of pixels."""
+MOST_TABLES = 16
+MOST_STEPS = 32767
 MOST_VALUES = 1 << 20
 
 
@@ -95,15 +95,16 @@ class Integers:
         return tuple({scale * n + offset for scale, offset in lines for n in self.integers})
 
 
-def integers_of(signal: Signal) -> Integers:
+def integers_of(signal: Signal, *, padded: bool) -> Integers:
+    """A layer's input as integers, around which zeros may be padded."""
     match signal:
         case Pixels():
-            integers, scale, offsets = integer_table(signal)
-            exact = [scale * n + offsets[0] for n in integers]
+            table = pixel_table(signal, padded=padded)
+            exact = [table.scale * n + table.offsets[0] for n in table.rows[0]]
             return Integers(
-                integers=tuple(sorted(set(integers))),
-                scales=(scale,) * len(offsets),
-                offsets=offsets,
+                integers=tuple(sorted({n for row in table.rows for n in row})),
+                scales=(table.scale,) * len(table.offsets),
+                offsets=table.offsets,
                 signs=np.ones(signal.layout.map[0], np.int8),
                 rounding=max(abs(v - e) for v, e in zip(fractions_of(signal.values[0]), exact, strict=True)),
                 cause="its inputs are rounded to float32; give it whole pixels, and scale behind the layer",
@@ -174,44 +175,62 @@ def equal_steps(values: tuple[Fraction, ...]) -> tuple[Fraction, Fraction, Fract
     return half, middle, off
 
 
-def integer_table(signal: Pixels) -> tuple[tuple[int, ...], Fraction, tuple[Fraction, ...]]:
-    """An integer for each pixel, what one of it is worth, and what 0 is worth in each channel.
+@dataclass(frozen=True, kw_only=True)
+class PixelTable:
+    """Integers that pixels stand for: channel ``c`` is ``scale * table + offsets[c]``.
 
-    Of the values in float32 if they have a step, else of the values before rounding, where these are known; only there
-    0 may be worth something in the first channel.
+    Parameters
+    ----------
+    rows : tuple of tuple of 256 int
+        One for all channels, or one for each.
+    scale : Fraction
+    offsets : tuple of Fraction
+        Of each channel.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    scale: Fraction
+    offsets: tuple[Fraction, ...]
+
+
+def pixel_table(signal: Pixels, *, padded: bool) -> PixelTable:
+    """The values of pixels in float32 as integers if they have a step, else the values before rounding, where known.
+
+    Channels that differ by an offset alone have one table, and these offsets, where nothing is padded; others a table
+    each, without an offset.
 
     Raises
     ------
     UnsupportedError
-        Where channels differ by more than an offset, or the values have no common step.
+        Where the values have no common step.
     """
-    apart = _apart(signal)
-    tries = [(fractions_of(signal.values[0]), Fraction(0))]
-    if signal.ideal is not None:
-        tries += [(signal.ideal, Fraction(0)), (signal.ideal, signal.ideal[0])]
-    for values, offset in tries:
-        denominator = math.lcm(*(v.denominator for v in values), offset.denominator)
-        numerators = [int((v - offset) * denominator) for v in values]
-        unit = math.gcd(*numerators) or 1
-        integers = tuple(n // unit for n in numerators)
-        if max(map(abs, integers)) <= 32767:
-            return integers, Fraction(unit, denominator), tuple(offset + more for more in apart)
+    rows, which = np.unique(signal.values, axis=0, return_inverse=True)
+    if len(rows) > MOST_TABLES:
+        raise UnsupportedError(
+            f"the input's channels are scaled in {len(rows)} ways; at most {MOST_TABLES} are supported"
+        )
+    which, exact = which.ravel(), [fractions_of(row) for row in rows]
+    first, known = exact[which[0]], signal.ideal
+    apart = [{value - other for value, other in zip(line, first, strict=True)} for line in exact]
+    if len(rows) == 1 or (not padded and all(len(found) == 1 for found in apart)):
+        above = [min(found) for found in apart]
+        for line, offset in ((first, Fraction(0)), *(((known, Fraction(0)), (known, known[0])) if known else ())):
+            if (found := _in_steps([line], offset)) is not None:
+                return PixelTable(rows=found[0], scale=found[1], offsets=tuple(offset + above[n] for n in which))
+    if (found := _in_steps(exact, Fraction(0))) is not None:
+        tables = tuple(found[0][n] for n in which)
+        return PixelTable(rows=tables, scale=found[1], offsets=(Fraction(0),) * len(which))
     raise UnsupportedError(
         f"the input's values are no multiples of one step within 16 bits; quantize the input with {signal.words.inputs}"
     )
 
 
-def _apart(signal: Pixels) -> tuple[Fraction, ...]:
-    """By how much each channel's values are above those of the first."""
-    rows, which = np.unique(signal.values, axis=0, return_inverse=True)
-    which, apart = which.ravel(), list[set[Fraction]]()
-    if len(rows) <= MOST_OFFSETS:
-        first = fractions_of(signal.values[0])
-        apart = [{v - f for v, f in zip(fractions_of(row), first, strict=True)} for row in rows]
-    if not apart or any(len(found) > 1 for found in apart):
-        raise UnsupportedError(
-            "the input's channels are scaled differently; only one rule for all channels is supported, or one but for "
-            "offsets that float32 does not round"
-        )
-    above = [found.pop() for found in apart]
-    return tuple(above[n] for n in which)
+def _in_steps(
+    lines: Sequence[tuple[Fraction, ...]], offset: Fraction
+) -> tuple[tuple[tuple[int, ...], ...], Fraction] | None:
+    """Values as multiples of their largest common step, and this step; None where that takes more than 16 bits."""
+    denominator = math.lcm(*(v.denominator for line in lines for v in line), offset.denominator)
+    numerators = [[int((v - offset) * denominator) for v in line] for line in lines]
+    unit = math.gcd(*(n for line in numerators for n in line)) or 1
+    rows = tuple(tuple(n // unit for n in line) for line in numerators)
+    return (rows, Fraction(unit, denominator)) if max(abs(n) for row in rows for n in row) <= MOST_STEPS else None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
-from xnorweave.importers.folding.integers import Integers, integer_table, integers_of
+from xnorweave.importers.folding.integers import Integers, integers_of, pixel_table
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.offsets import border
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
@@ -92,17 +92,18 @@ def _sums(
 ) -> Sums:
     """The sums of real weights, in our order, over a layer's input."""
     _check_budget(signal, weights)
-    values, source = integers_of(signal), _source(signal)
+    padded = any(padding)
+    values, source = integers_of(signal, padded=padded), _source(signal, padded=padded)
     magnitudes = _magnitudes(weights, signal.words.weights)
     signs = np.where(weights > 0, np.int8(1), np.int8(-1))
     scale = tuple(m * s for m, s in zip(magnitudes, _scales(values, len(signs), groups), strict=True))
-    around = border(signal, signs, values, groups) if any(padding) and any(values.offsets) else None
+    around = border(signal, signs, values, groups) if padded and any(values.offsets) else None
     ours = _for_integers(signs, values.signs, signal, groups)
     if around is None:
         offset = tuple(m * o for m, o in zip(magnitudes, _offsets(values, signs, groups), strict=True))
     else:
         ours, offset = np.concatenate([ours, around.weights], 1), tuple(Fraction(0) for _ in magnitudes)
-    low, step, count = _reach(ours, (*values.integers, 0) if any(padding) else values.integers)
+    low, step, count = _reach(ours, (*values.integers, 0) if padded else values.integers)
     return Sums(
         layout=layout,
         words=signal.words,
@@ -174,14 +175,14 @@ def _reach(signs: NDArray[np.int8], integers: Sequence[int]) -> tuple[NDArray[np
     return lowest, step, fan_in * (high - low) // step + 1
 
 
-def _source(signal: Signal) -> InputSpec | None:
+def _source(signal: Signal, *, padded: bool) -> InputSpec | None:
     """The network's input, where the signal is that; else the one it comes from."""
     if not isinstance(signal, Pixels):
         return signal.source
-    table = np.array(integer_table(signal)[0])
-    return InputSpec(
-        kind="pixels", shape=signal.layout.map, table=None if np.array_equal(table, np.arange(256)) else table
-    )
+    rows = np.array(pixel_table(signal, padded=padded).rows)
+    plain = np.array_equal(rows, np.arange(256)[None])
+    table = None if plain else rows[0] if len(rows) == 1 else rows
+    return InputSpec(kind="pixels", shape=signal.layout.map, table=table)
 
 
 def _check_budget(signal: Signal, weights: NDArray) -> None:
