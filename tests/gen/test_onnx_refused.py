@@ -35,14 +35,14 @@ REFUSED = {
     "a scale for each channel": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", np.array([1.0, 0.5]), 0.0, 2.0)
         .weights("MatMul", np.ones((2, 2))),
-        r"MatMul 'n7': its input's channels have different scales, such as 0.25 and 0.5, which no integer sum holds; give"),
+        r"MatMul 'n7': its input's channels have values in different steps, such as 0.5 and 1, which no integer sum holds; give"),
     "a channel that is scaled away": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Mul", np.array([1.0, 0.0]))
         .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': channel 1 of its input is the same for every image, which no"),
     "scales of channels in one group": (
         lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((4, 1, 1, 1))).add("BipolarQuant", 1.0)
         .add("Mul", np.array([1.0, 1.0, 2.0, 4.0])[:, None, None]).weights("Conv", np.ones((2, 2, 3, 3)), group=2),
-        r"Conv 'n8': its input's channels have different scales, such as 2 and 4,"),
+        r"Conv 'n8': its input's channels have values in different steps, such as 4 and 8,"),
     "offsets of channels around which zeros are padded": (
         lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0)
         .add("Add", np.array([1.0, -1.0])[:, None, None]).weights("Conv", np.ones((2, 2, 3, 3)), pads=[1, 1, 1, 1]),

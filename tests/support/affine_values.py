@@ -10,3 +10,11 @@ def affine(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert scale > 0
     expected = float(theirs.flat[low]) + scale * (ours.astype(np.float64) - int(ours.flat[low]))
     assert np.abs(theirs - expected).max() < min(1e-5 * np.abs(theirs).max(), scale / 8)
+
+
+def same_order(ours: np.ndarray, theirs: np.ndarray, where: str) -> None:
+    """Each value of ours is always the same one of theirs, and a larger one is a larger one."""
+    values, which = np.unique(ours, return_inverse=True)
+    found = [np.unique(theirs.ravel()[which.ravel() == n]) for n in range(len(values))]
+    assert all(len(f) == 1 for f in found), f"{where}: one value of ours is several of theirs: {found}"
+    assert np.all(np.diff(np.concatenate(found)) > 0), f"{where}: the order differs: {values} {found}"

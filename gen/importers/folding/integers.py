@@ -74,10 +74,10 @@ class Integers:
         """
         found = set(self.scales[channels])
         if len(found) != 1:
-            one, other = (f"{float(v):g}" for v in sorted(found)[:2])
+            one, other = (f"{float(2 * v):g}" for v in sorted(found)[:2])
             raise UnsupportedError(
-                f"its input's channels have different scales, such as {one} and {other}, which no integer sum holds; "
-                "give the quantizer before it one scale for all channels that a sum adds"
+                f"its input's channels have values in different steps, such as {one} and {other}, which no integer sum "
+                "holds; give the quantizer before it one scale for all channels that a sum adds"
             )
         return found.pop()
 
