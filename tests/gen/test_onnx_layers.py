@@ -134,6 +134,16 @@ def test_a_vector_that_is_an_image(check, rng):
     assert check(chain.add("BipolarQuant", 1.0)).input.shape == (1, 6, 6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "image"), [([-1, 1, 4, 4], (1, 4, 4)), ([-1, 4, 2, 2], (4, 2, 2)), ([-1, 16, 1, 1], (1, 4, 4))]
+)
+def test_a_vector_that_is_reshaped_is_an_image_of_few_colours(check, rng, shape, image):
+    chain = bits("n", 16).add("Reshape", shape).add("Flatten").weights("MatMul", rng.normal(size=(16, 4)))
+    assert check(chain).input.shape == image
+    chain = bits("n", 16).add("Reshape", shape).weights("Conv", rng.normal(size=(4, shape[1], 1, 1)))
+    assert check(chain.add("Add", 0.5).add("BipolarQuant", 1.0)).input.shape == tuple(shape[1:])
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_multi_threshold_of_one_level(check, rng, layout):
     chain = bits("n", 1, 5, 5).weights("Conv", rng.normal(size=(6, 1, 3, 3)))

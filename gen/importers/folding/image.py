@@ -35,10 +35,12 @@ def image_layout(batch: int, sizes: Sequence[int]) -> Layout:
     return Layout.plain(batch, shape, tuple(sizes))
 
 
-def as_image(pixels: Pixels) -> Pixels:
+def as_image(pixels: Pixels, most_channels: int = MOST_COLOURS) -> Pixels:
     """Pixels alike in all channels that were reshaped to rank 4, as the image with channels first that this is."""
     layout = pixels.layout
     if len(layout.shape) != 4 or not layout.is_plain or np.any(pixels.values != pixels.values[:1]):
+        return pixels
+    if layout.order.shape[0] > most_channels:
         return pixels
     channels, height, width = layout.order.shape
     values = np.repeat(pixels.values[:1], channels, axis=0)

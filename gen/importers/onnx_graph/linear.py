@@ -3,10 +3,12 @@
 import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError
+from xnorweave.importers.folding.image import as_image
 from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
+from xnorweave.importers.folding.signals import Pixels
 from xnorweave.importers.onnx_graph.constants import finite
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
-from xnorweave.network import MAX_STRIDE
+from xnorweave.network import MAX_CHANNELS, MAX_STRIDE
 
 __all__: list[str] = []
 
@@ -46,6 +48,8 @@ def _conv(call: Call) -> Value:
     if len(pads) != 4 or (any(pads) and call.attribute("auto_pad", "NOTSET") == "VALID"):
         raise NetworkError(f"pads={list(pads)} does not fit a 2-D convolution")
     padding = (pads[0], pads[2], pads[1], pads[3])
+    if isinstance(signal, Pixels) and not signal.layout.is_map:
+        signal = as_image(signal, MAX_CHANNELS)
     sums = conv_sums(signal, weights, stride=stride[0], padding=padding, groups=call.attribute("group", 1))
     if not call.has(2):
         return sums
