@@ -15,8 +15,6 @@ __all__ = ["Integers", "PixelTable", "equal_steps", "integers_of", "pixel_table"
 
 LEAST_STEP = 1 << 8
 """Values that are off equal steps by a smaller part than this of half a step were rounded; others are no steps."""
-
-
 ROUNDED_PART = 1 << 21
 """Scales of channels are one where float32, rounding the values, has moved them apart by less than such a part."""
 MOST_TABLES = 16
@@ -207,7 +205,8 @@ def pixel_table(signal: Pixels, *, padded: bool) -> PixelTable:
     rows, which = np.unique(signal.values, axis=0, return_inverse=True)
     if len(rows) > MOST_TABLES:
         raise UnsupportedError(
-            f"the input's channels are scaled in {len(rows)} ways; at most {MOST_TABLES} are supported"
+            f"the input's channels are scaled in {len(rows)} ways; at most {MOST_TABLES} are supported: scale more of "
+            "them alike"
         )
     which, exact = which.ravel(), [fractions_of(row) for row in rows]
     first, known = exact[which[0]], signal.ideal
