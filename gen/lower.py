@@ -364,7 +364,7 @@ class _Builder:
 
     def _argmax(self, stage: ArgMaxStage) -> None:
         assert self.sum_shape is not None, "Network puts every ArgMax behind a Dense"
-        part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sum_shape)
+        part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sum_shape, order=stage.order)
         self._tap(
             part,
             Tap(

@@ -307,19 +307,33 @@ class Dense:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax:
-    """Index of the largest sum; the lowest index where several are largest.
+    """Class of the largest sum; of several that are largest the first one's.
 
     Parameters
     ----------
     name : str
         Unique in the network.
+    order : tuple of int, optional
+        Class of each sum: sums stand in the order in which equal ones win. Where absent, or as they are counted, that
+        is the order of the classes, so the lowest class wins.
     """
 
     name: str
+    order: tuple[int, ...] | None = None
     kind: str = field(default="arg_max", init=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if self.order is None:
+            return
+        order = self.order
+        whole = isinstance(order, (tuple, list)) and all(type(n) is int for n in order)
+        if not whole or not order or sorted(order) != list(range(len(order))):
+            raise NetworkError(
+                f"{self.name}: order={str(order)[:80]} does not have each class from 0 on once; leave it out for the "
+                "order of the classes"
+            )
+        object.__setattr__(self, "order", None if list(order) == sorted(order) else tuple(order))
 
     def output_shape(self, shape: Shape) -> Shape:
         """``(1, 1, 1)``: one class index."""
@@ -503,8 +517,16 @@ class Network:
                     raise NetworkError(f"{layer.name}: an ArgMax follows a Dense; here it gets {signal}")
                 case ArgMax() if index != len(self.layers) - 1:
                     raise NetworkError(f"{layer.name}: an ArgMax is the last layer; remove what follows")
+                case ArgMax(order=order) if order is not None and len(order) != self._sums_before(index):
+                    sums = self._sums_before(index)
+                    raise NetworkError(f"{layer.name}: order has {len(order)} classes for {sums} sums; give one each")
                 case _:
                     pass
+
+    def _sums_before(self, index: int) -> int:
+        before = self.layers[index - 1]
+        assert isinstance(before, Dense)
+        return len(before.weights)
 
     def _outputs(self, shapes: tuple[Shape, ...]) -> int:
         last = -2 if isinstance(self.layers[-1], ArgMax) else -1

@@ -100,7 +100,10 @@ def table_resources(stage: TableStage) -> Resources:
 
 def argmax_resources(stage: ArgMaxStage, lanes: int, bits: int) -> Resources:
     """Index of the largest of sums of ``bits`` bits that come ``lanes`` a word."""
-    return Resources(luts=round(2.5 * lanes * bits) + 20, flip_flops=bits + 8)
+    # A table from index to class, of a LUT for 16 entries of a bit.
+    index_bits = max(1, (stage.classes - 1).bit_length())
+    table = 0 if stage.order is None else index_bits * -(-stage.classes // 16)
+    return Resources(luts=round(2.5 * lanes * bits) + 20 + table, flip_flops=bits + 8)
 
 
 def adapter(lanes: int, simd: int, lane_bits: int, words: int, waiting: int, family: CostFamily) -> Resources:

@@ -43,7 +43,9 @@ def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_c
         layers.append(sign := _threshold(rng, f"fc{index}_sign", layers[-1], values))
         values = _activations(sign)
     if rng.random() < 0.7:
-        layers += [_dense(rng, "scores", shape), ArgMax(name="classify")]
+        layers.append(scores := _dense(rng, "scores", shape))
+        order = rng.permutation(len(scores.weights)).tolist() if rng.random() < 0.3 else None
+        layers.append(ArgMax(name="classify", order=order))
     return Network(name="random", input=spec, layers=tuple(layers))
 
 

@@ -134,12 +134,12 @@ def _answers(
 
 
 def _sums(
-    answer: NDArray, rule: tuple[Fraction, Fraction], scores: NDArray[np.integer]
+    answer: NDArray, rule: tuple[Fraction, tuple[Fraction, ...]], scores: NDArray[np.integer]
 ) -> Iterator[tuple[str, NDArray, NDArray]]:
     """The integer sums behind the framework's scores, and ours, as far as float32 tells neighbours apart."""
-    scale, offset = map(float, rule)
-    if 8 * np.spacing(np.float32(max(np.abs(answer).max(), abs(offset)))) < scale / 4:
-        yield "sums", np.rint((answer.astype(np.float64) - offset) / scale), scores
+    scale, offsets = float(rule[0]), np.array([float(offset) for offset in rule[1]])
+    if 8 * np.spacing(np.float32(max(np.abs(answer).max(), np.abs(offsets).max()))) < scale / 4:
+        yield "sums", np.rint((answer.astype(np.float64) - offsets) / scale), scores
 
 
 def _shown(values: NDArray, other: NDArray) -> str:

@@ -235,11 +235,12 @@ class DenseStage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMaxStage:
-    """Index of the largest of ``classes`` sums."""
+    """Class of the largest of ``classes`` sums, whose classes are ``order``."""
 
     name: str
     layer: str
     classes: int
+    order: tuple[int, ...] | None
 
 
 Stage = TableStage | ConvStage | PoolStage | GlobalSumStage | DenseStage | ArgMaxStage
@@ -282,7 +283,7 @@ def streamline(network: Network) -> tuple[Stage, ...]:
                 stages.append(total)
                 encoding = total.output_encoding
             case ArgMax():
-                stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0]))
+                stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0], order=layer.order))
     return tuple(stages)
 
 

@@ -76,4 +76,5 @@ def _apply(layer: Layer, value: NDArray[np.float64]) -> NDArray[np.float64]:
         case Dense():
             return value.reshape(len(value), -1) @ layer.weights.T.astype(np.float64)
         case ArgMax():
-            return value.argmax(axis=1).astype(np.float64)
+            order = range(value.shape[1]) if layer.order is None else layer.order
+            return np.array(order, np.float64)[value.argmax(axis=1)]

@@ -101,6 +101,12 @@ def test_arrays_are_copied_and_read_only() -> None:
         ),
         (lambda: levels([[0] * 16]), r"sign: 16 levels of a channel, more than 15; train with fewer"),
         (lambda: MaxPool(name="p", size=4), r"p: size=4 is not a whole number from 2 to 3"),
+        (
+            lambda: ArgMax(name="a", order=(0, 2)),
+            r"a: order=\(0, 2\) does not have each class from 0 on once; leave it out",
+        ),
+        (lambda: ArgMax(name="a", order=(0, True)), r"a: order=\(0, True\) does not have each class"),
+        (lambda: ArgMax(name="a", order=()), r"a: order=\(\) does not have each class"),
         (lambda: MaxPool(name="p", stride=3), r"p: stride=3 is not a whole number from 1 to 2"),
         (lambda: InputSpec(kind="pixels", shape=(1, 8)), r"input: shape=\(1, 8\) is not \(channels, height, width\)"),
         (lambda: InputSpec(kind="pixels", shape=(1, 0, 8)), r"input: height=0 is not a whole number from 1"),
@@ -122,6 +128,11 @@ def test_arrays_are_copied_and_read_only() -> None:
 def test_what_a_layer_refuses(make: Any, message: str) -> None:
     with pytest.raises(NetworkError, match=message):
         make()
+
+
+def test_the_order_of_the_classes_is_no_order() -> None:
+    assert ArgMax(name="a", order=(0, 1, 2)).order is None
+    assert ArgMax(name="a", order=[2, 0, 1]).order == (2, 0, 1)  # pyright: ignore[reportArgumentType]
 
 
 def test_tables_of_channels() -> None:
@@ -164,6 +175,7 @@ def test_levels_of_a_threshold() -> None:
         ([conv(), sign(), GlobalSum(name="g"), sign("t")], r"t: a Threshold follows .*; here it gets totals"),
         ([conv(), sign(), GlobalSum(name="g"), ArgMax(name="a")], r"a: an ArgMax follows .*; here it gets totals"),
         ([ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets pixels"),
+        ([dense(inputs=64), ArgMax(name="a", order=(1, 0))], r"a: order has 2 classes for \d+ sums; give one each"),
         ([conv(), ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets sums"),
         ([dense(inputs=64), ArgMax(name="a"), sign()], r"(a: an ArgMax is the last layer|sign: )"),
         ([conv(), sign("CONV")], r"CONV: two layers have this name"),

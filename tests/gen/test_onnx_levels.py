@@ -11,7 +11,7 @@ from xnorweave.commands import ImportOptions
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.lower import lower
-from xnorweave.network import Conv2D, Dense, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, Threshold
 from xnorweave.sim import golden
 from xnorweave.sim.run import simulate
 
@@ -184,15 +184,14 @@ def test_activations_with_an_offset_before_the_classes(check, rng, flat):
     assert len(conv.weights) > (6 if flat else 16)
 
 
-def test_offsets_of_classes_that_are_no_whole_steps_are_refused(tmp_path, rng):
+def test_offsets_of_classes_that_are_no_whole_steps(check, rng):
+    """Of the activations 0.25, 1.25, 2.25 and 3.25, sums of fewer of the weights are off by halves."""
     chain = bits("n", 20).weights("MatMul", rng.normal(size=(20, 8))).add("Quant", 1.0, 0.0, 2.0, signed=0, narrow=0)
     weights = np.ones((8, 3))
-    weights[0, 1] = -1
-    chain.add("Add", 0.25).weights("MatMul", weights)
-    with pytest.raises(
-        UnsupportedError, match=r"scores of classes 0 and 1 have offsets .* values that are symmetric about 0"
-    ):
-        load_any(chain.save(tmp_path / "net.onnx"))
+    weights[0, 1] = weights[0, 2] = weights[1, 2] = -1
+    network = check(chain.add("Add", 0.25).weights("MatMul", weights))
+    assert isinstance(network.layers[-1], ArgMax)
+    assert network.layers[-1].order is not None
 
 
 # --- convolutions

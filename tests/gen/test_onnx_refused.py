@@ -48,7 +48,7 @@ REFUSED = {
         .add("Add", np.array([1.0, -1.0])[:, None, None]).weights("Conv", np.ones((2, 2, 3, 3)), pads=[1, 1, 1, 1]),
         r"Conv 'n8': pads with zeros, but its input's channels have offsets of their own, .* or the layer no padding"),
     "offsets of channels in front of the classes": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Add", np.array([0.0, 0.3]))
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Add", np.array([0.0, 5.3]))
         .add("MatMul", np.array([[1.0, 1.0], [1.0, -1.0]])), r"scores of classes 0 and 1 have offsets .* symmetric about 0"),
     "a constant of more dimensions": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.ones((1, 1, 1))).add("ArgMax", axis=1),
@@ -74,13 +74,16 @@ REFUSED = {
     "seventeen rules for channels": (
         lambda: Chain("n", 17, 5, 5).add("Sub", np.arange(17).reshape(17, 1, 1) / 20).add("BipolarQuant", 1.0)
         .weights("Conv", np.ones((2, 17, 3, 3))).add("BipolarQuant", 1.0), r"channels are scaled in 17 ways; at most 16 are"),
-    "scores of several offsets": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", np.array([0.0, 0.5])),
-        r"output 't5_0': scores of classes 0 and 1 have offsets 0 and 0.5, .* train the last layer without bias"),
+    "scores of offsets far apart behind pixels": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", np.array([0.0, 2.5])),
+        r"output 't5_0': scores of classes 0 and 1 have offsets 0 and 2.5, .* that takes a hidden layer .* without bias"),
+    "scores of offsets that are too far apart": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("BipolarQuant", 1.0).weights("MatMul", np.ones((2, 2)))
+        .add("Add", np.array([0.0, 9.5])), r"have offsets 0 and 9.5, .* offsets of few sums; train the last layer without"),
     "scores of several scales": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.array([1.0, 0.5])), r"scales 1 and 0.5"),
     "scores that float32 makes equal": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", 1e9), r"float32 gives different sums the same score"),
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", 1e9), r"float32 gives class 1 of the sum -2 no larger score than class 0 of the sum -4; scale"),
     "padding of 0 and 1 in groups": (
         lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("MultiThreshold", np.zeros((1, 1)))
         .weights("Conv", np.ones((2, 1, 3, 3)), pads=[1, 1, 1, 1], group=2),

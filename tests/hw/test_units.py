@@ -134,9 +134,19 @@ def test_argmax_takes_the_lowest_of_ties(classes, lanes, shape, pace, stream, rn
         assert result.interval_cycles == unit.words
 
 
+def test_argmax_gives_the_class_of_the_first_of_ties(pace, stream, rng):
+    scores, order = rng.integers(0, 3, (40, 5)), (3, 0, 4, 1, 2)
+    unit = ArgMax(classes=5, lanes=2, sum_shape=unsigned(3), order=order)
+    frames = [[pack(word, 3) for word in np.pad(row, (0, 1)).reshape(-1, 2)] for row in scores]
+    result = stream(unit, frames, 1, pace)
+    assert [o[0] for o in result.outputs] == [order[place] for place in scores.argmax(1)]
+
+
 def test_argmax_refuses_more_lanes_than_classes():
     with pytest.raises(ValueError, match=r"lanes=3 is not within 1\.\.2"):
         ArgMax(classes=2, lanes=3, sum_shape=unsigned(2))
+    with pytest.raises(ValueError, match=r"order=\(0, 0\) does not have each of 2 classes once"):
+        ArgMax(classes=2, lanes=1, sum_shape=unsigned(2), order=(0, 0))
 
 
 def test_stream_register(pace, stream, rng):

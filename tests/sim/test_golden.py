@@ -83,7 +83,8 @@ def loop_run(network, frame):
                 values = {p: sum(1 if v >= limit else -1 for limit in rows[p[0]]) for p, v in values.items()}
             case ArgMax():
                 scores = [values[c, 0, 0] for c in range(shape[0])]
-                yield layer.name, scores.index(max(scores))
+                first = scores.index(max(scores))
+                yield layer.name, first if layer.order is None else layer.order[first]
                 return
         yield (
             layer.name,
@@ -157,7 +158,7 @@ def random_network(seed):
         threshold(largest)
         add(Dense(name=f"d{len(layers)}", weights=signs(rng, (int(rng.integers(2, 6)), math.prod(shape)))))
     if rng.random() < 0.7:
-        add(ArgMax(name="class"))
+        add(ArgMax(name="class", order=rng.permutation(shape[0]).tolist() if rng.random() < 0.3 else None))
     return Network(name="random", input=spec, layers=tuple(layers))
 
 
@@ -193,6 +194,16 @@ def test_equal_scores_give_the_lowest_class():
     layers = (Dense(name="d", weights=weights), ArgMax(name="a"))
     network = Network(name="n", input=InputSpec(kind="bits", shape=(2, 1, 1)), layers=layers)
     assert golden.run(network, np.ones((1, 2, 1, 1), np.uint8)).outputs.tolist() == [1]
+
+
+def test_equal_scores_give_the_first_class_of_an_order():
+    weights = np.array([[1, -1], [1, 1], [1, 1]], dtype=np.int8)
+    layers = (Dense(name="d", weights=weights), ArgMax(name="a", order=(1, 2, 0)))
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(2, 1, 1)), layers=layers)
+    result = golden.run(network, np.ones((1, 2, 1, 1), np.uint8))
+    assert result.outputs.tolist() == [2]
+    assert result.scores is not None
+    assert result.scores.tolist() == [[2, 0, 2]]  # by class
 
 
 def test_wrong_frames_are_named():

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.averages import averaged
+from xnorweave.importers.folding.classes import classified
 from xnorweave.importers.folding.files import quoted
 from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
-from xnorweave.importers.folding.pooling import classified, pooled
+from xnorweave.importers.folding.pooling import pooled
 from xnorweave.importers.folding.signals import Classes, Signal
 from xnorweave.importers.folding.steps import along, applied, normalized
 from xnorweave.importers.pytorch.description import Entry
