@@ -186,9 +186,7 @@ def test_an_average_of_9_positions_in_front_of_the_classes_is_refused(keras_chai
 
 def test_a_batch_norm_behind_the_classes_is_refused_with_the_nearest_change(keras_chain, tmp_path, rng):
     chain = binary(keras_chain(9)).dense(rng.normal(size=(9, 4))).norm(*norm(rng, 4))
-    with pytest.raises(
-        UnsupportedError, match=r"have scales .* with one scale and no batch norm behind it"
-    ):
+    with pytest.raises(UnsupportedError, match=r"have scales .* with one scale and no batch norm behind it"):
         load_any(chain.save(tmp_path / "net.h5"))
 
 
