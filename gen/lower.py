@@ -170,7 +170,7 @@ class _Builder:
     def place(self, stage: Stage, plan: LayerPlan) -> None:
         match stage:
             case TableStage():
-                table = PixelTable(table=stage.entries, channels=stage.channels, output_bits=stage.encoding.bits)
+                table = PixelTable(tables=stage.entries, output_bits=stage.encoding.bits)
                 self.parts.append(("pixel_table", table))
             case ConvStage():
                 part = self._folded_conv(stage, plan) if plan.engine == "folded" else self._conv(stage)
@@ -364,7 +364,7 @@ class _Builder:
 
     def _argmax(self, stage: ArgMaxStage) -> None:
         assert self.sum_shape is not None, "Network puts every ArgMax behind a Dense"
-        part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sum_shape)
+        part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sum_shape, order=stage.order)
         self._tap(
             part,
             Tap(

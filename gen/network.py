@@ -307,19 +307,33 @@ class Dense:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax:
-    """Index of the largest sum; the lowest index where several are largest.
+    """Class of the largest sum; of several that are largest the first one's.
 
     Parameters
     ----------
     name : str
         Unique in the network.
+    order : tuple of int, optional
+        Class of each sum: sums stand in the order in which equal ones win. Where absent, or as they are counted, that
+        is the order of the classes, so the lowest class wins.
     """
 
     name: str
+    order: tuple[int, ...] | None = None
     kind: str = field(default="arg_max", init=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if self.order is None:
+            return
+        order = self.order
+        whole = isinstance(order, (tuple, list)) and all(type(n) is int for n in order)
+        if not whole or not order or sorted(order) != list(range(len(order))):
+            raise NetworkError(
+                f"{self.name}: order={str(order)[:80]} does not have each class from 0 on once; leave it out for the "
+                "order of the classes"
+            )
+        object.__setattr__(self, "order", None if list(order) == sorted(order) else tuple(order))
 
     def output_shape(self, shape: Shape) -> Shape:
         """``(1, 1, 1)``: one class index."""
@@ -364,8 +378,9 @@ class InputSpec:
         8-bit unsigned pixels, or bits that stand for -1 and +1.
     shape : Shape
         Channels, height, width of one frame.
-    table : int16 array [256], optional
-        Integer for each pixel value; pixels are taken as they are where it is absent.
+    table : int16 array [256] or [channels, 256], optional
+        Integer for each pixel value, of all channels or of each; pixels are taken as they are where it is absent. Equal
+        ones are kept as [256].
     """
 
     kind: Literal["pixels", "bits"]
@@ -386,14 +401,24 @@ class InputSpec:
     def _check_table(self, table: object) -> None:
         if self.kind != "pixels":
             raise NetworkError("input: a table needs kind 'pixels', not 'bits'")
-        if not isinstance(table, np.ndarray) or table.shape != (256,) or table.dtype.kind not in "iu":
+        shapes = ((256,), (self.shape[0], 256))
+        if not isinstance(table, np.ndarray) or table.shape not in shapes or table.dtype.kind not in "iu":
             found = f"{getattr(table, 'dtype', type(table).__name__)} {getattr(table, 'shape', '')}"
-            raise NetworkError(f"input: table is {found}, not 256 integers, one for each pixel value")
+            raise NetworkError(
+                f"input: table is {found}, not 256 integers, one for each pixel value, nor such of each of "
+                f"{self.shape[0]} channels; give [256] or [channels, 256]"
+            )
         if table.min() < -32768 or table.max() > 32767:
             raise NetworkError("input: table has values beyond 16 bits; scale it and the thresholds of the first layer")
         if table.min() == table.max():
-            raise NetworkError(f"input: table is {int(table[0])} for every pixel, so the input carries nothing")
-        object.__setattr__(self, "table", _frozen(table, np.int16))
+            raise NetworkError(f"input: table is {int(table.flat[0])} for every pixel, so the input carries nothing")
+        alike = table.ndim == 2 and np.array_equal(table, np.broadcast_to(table[0], table.shape))
+        object.__setattr__(self, "table", _frozen(table[0] if alike else table, np.int16))
+
+    @property
+    def table_by_channel(self) -> NDArray[np.int16] | None:
+        """The table as [channels, 256], where there is one."""
+        return None if self.table is None else np.broadcast_to(self.table, (self.shape[0], 256))
 
     @property
     def encoding(self) -> Encoding:
@@ -402,7 +427,7 @@ class InputSpec:
             return BINARY
         if self.table is None:
             return Encoding(bits=8, scale=1, offset=0)
-        values = [int(v) for v in self.table]
+        values = [int(v) for v in self.table.flat]
         offset = min(values)
         scale = math.gcd(*(v - offset for v in values))
         return Encoding(bits=((max(values) - offset) // scale).bit_length(), scale=scale, offset=offset)
@@ -492,8 +517,16 @@ class Network:
                     raise NetworkError(f"{layer.name}: an ArgMax follows a Dense; here it gets {signal}")
                 case ArgMax() if index != len(self.layers) - 1:
                     raise NetworkError(f"{layer.name}: an ArgMax is the last layer; remove what follows")
+                case ArgMax(order=order) if order is not None and len(order) != self._sums_before(index):
+                    sums = self._sums_before(index)
+                    raise NetworkError(f"{layer.name}: order has {len(order)} classes for {sums} sums; give one each")
                 case _:
                     pass
+
+    def _sums_before(self, index: int) -> int:
+        before = self.layers[index - 1]
+        assert isinstance(before, Dense)
+        return len(before.weights)
 
     def _outputs(self, shapes: tuple[Shape, ...]) -> int:
         last = -2 if isinstance(self.layers[-1], ArgMax) else -1

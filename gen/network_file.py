@@ -64,7 +64,7 @@ _LAYER_OPTIONS = {
     "threshold": set(),
     "global_sum": set(),
     "dense": set(),
-    "arg_max": set(),
+    "arg_max": {"order"},
 }
 
 
@@ -248,6 +248,8 @@ def _layer_fields(layer: Layer) -> dict[str, Any]:
             fields |= {"groups": layer.groups} if layer.groups > 1 else {}
         case MaxPool():
             fields |= {"size": layer.size, "stride": layer.stride}
+        case ArgMax() if layer.order is not None:
+            fields |= {"order": list(layer.order)}
         case _:
             pass
     return fields

@@ -4,6 +4,8 @@ Quick estimates for choosing a plan: sharing a large layer's sums, which `xnorwe
 than all of the choice.
 """
 
+from collections import Counter
+
 from xnorweave.cost import CostFamily
 from xnorweave.folded_cost import Resources, memory
 from xnorweave.passes.streamline import ArgMaxStage, ConvStage, DenseStage, GlobalSumStage, PoolStage, TableStage
@@ -90,16 +92,20 @@ def global_sum_resources(stage: GlobalSumStage) -> Resources:
 def table_resources(stage: TableStage) -> Resources:
     """A pixel table, by the input bits that each output bit depends on."""
     luts = 0
-    for bit in range(stage.encoding.bits):
-        values = [entry >> bit & 1 for entry in stage.entries]
-        support = sum(any(values[k] != values[k ^ 1 << place] for k in range(256)) for place in range(8))
-        luts += _TABLE_LUTS[support]
-    return Resources(luts=stage.channels * luts + 4, flip_flops=stage.channels * stage.encoding.bits)
+    for table, channels in Counter(stage.entries).items():
+        for bit in range(stage.encoding.bits):
+            values = [entry >> bit & 1 for entry in table]
+            support = sum(any(values[k] != values[k ^ 1 << place] for k in range(256)) for place in range(8))
+            luts += channels * _TABLE_LUTS[support]
+    return Resources(luts=luts + 4, flip_flops=stage.channels * stage.encoding.bits)
 
 
 def argmax_resources(stage: ArgMaxStage, lanes: int, bits: int) -> Resources:
     """Index of the largest of sums of ``bits`` bits that come ``lanes`` a word."""
-    return Resources(luts=round(2.5 * lanes * bits) + 20, flip_flops=bits + 8)
+    # A table from index to class, of a LUT for 16 entries of a bit.
+    index_bits = max(1, (stage.classes - 1).bit_length())
+    table = 0 if stage.order is None else index_bits * -(-stage.classes // 16)
+    return Resources(luts=round(2.5 * lanes * bits) + 20 + table, flip_flops=bits + 8)
 
 
 def adapter(lanes: int, simd: int, lane_bits: int, words: int, waiting: int, family: CostFamily) -> Resources:

@@ -1,4 +1,4 @@
-"""Index of the largest of several sums that come a few a word."""
+"""Class of the largest of several sums that come a few a word."""
 
 from amaranth import C, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -8,7 +8,7 @@ __all__ = ["ArgMax"]
 
 
 class ArgMax(wiring.Component):
-    """Index of the largest sum of a frame, the lowest index of equal ones.
+    """Class of the largest sum of a frame, the first of equal ones.
 
     Latency 1 cycle from the last word; interval ``ceil(classes / lanes)`` cycles a frame while ``o`` is ready, and one
     more where a frame is of one word alone and ``o`` is not.
@@ -21,17 +21,27 @@ class ArgMax(wiring.Component):
         Sums per word, the first lowest; lanes beyond ``classes`` in the last word are ignored.
     sum_shape : Shape
         Shape of one sum.
+    order : tuple of int, optional
+        Class of each sum; where absent, its index.
 
     Members
     -------
     i : In(stream.Signature(lanes * sum bits))
-    o : Out(stream.Signature(index bits))
-        The index, once a frame.
+    o : Out(stream.Signature(class bits))
+        The class, once a frame.
+
+    Raises
+    ------
+    ValueError
+        Where there are more lanes than classes, or the order is none of them.
     """
 
-    def __init__(self, *, classes: int, lanes: int, sum_shape):
+    def __init__(self, *, classes: int, lanes: int, sum_shape, order: tuple[int, ...] | None = None):
         if not 1 <= lanes <= classes:
             raise ValueError(f"lanes={lanes!r} is not within 1..{classes}")
+        if order is not None and sorted(order) != list(range(classes)):
+            raise ValueError(f"order={order!r} does not have each of {classes} classes once")
+        self.order = order
         self.classes, self.lanes, self.sum_shape = classes, lanes, sum_shape
         self.words = -(-classes // lanes)
         super().__init__(
@@ -47,7 +57,14 @@ class ArgMax(wiring.Component):
         best, index = Signal(self.sum_shape, reset_less=True), Signal.like(self.o.payload, reset_less=True)
         top, lane = self._best_lane(m, word)
         last = word == self.words - 1
-        m.d.comb += [self.o.payload.eq(index), self.o.valid.eq(done), self.i.ready.eq(self.o.ready | ~done)]
+        m.d.comb += [self.o.valid.eq(done), self.i.ready.eq(self.o.ready | ~done)]
+        if self.order is None:
+            m.d.comb += self.o.payload.eq(index)
+        else:
+            with m.Switch(index):
+                for place, label in enumerate(self.order):
+                    with m.Case(place):
+                        m.d.comb += self.o.payload.eq(label)
         with m.If(self.o.ready):
             m.d.sync += done.eq(0)
         with m.If(self.i.valid & self.i.ready):

@@ -10,16 +10,14 @@ __all__ = ["PixelTable"]
 
 
 class PixelTable(wiring.Component):
-    """Look every channel of a pixel up in a table of 256 entries, in logic.
+    """Look every channel of a pixel up in its table of 256 entries, in logic.
 
     Latency 1 cycle; interval 1 cycle; holds its output while ``o`` is not ready.
 
     Parameters
     ----------
-    table : tuple of int
-        256 unsigned entries of ``output_bits`` bits.
-    channels : int
-        8-bit values per pixel.
+    tables : tuple of tuple of int
+        For each channel, an 8-bit value of a pixel, 256 unsigned entries of ``output_bits`` bits.
     output_bits : int
         Width of an entry, in bits.
 
@@ -33,22 +31,23 @@ class PixelTable(wiring.Component):
     Raises
     ------
     ValueError
-        If there are not 256 entries, or one is too wide.
+        If there is no table, one has not 256 entries, or one of these is too wide.
     """
 
-    def __init__(self, *, table: tuple[int, ...], channels: int, output_bits: int):
-        if len(table) != 256 or not all(0 <= entry < 1 << output_bits for entry in table):
-            raise ValueError(f"Table must hold 256 entries of {output_bits!r} bits")
-        self.table, self.channels, self.output_bits = table, channels, output_bits
+    def __init__(self, *, tables: tuple[tuple[int, ...], ...], output_bits: int):
+        if not tables or any(len(t) != 256 or not all(0 <= entry < 1 << output_bits for entry in t) for t in tables):
+            raise ValueError(f"Each channel's table must hold 256 entries of {output_bits!r} bits")
+        self.tables, self.output_bits = tables, output_bits
+        channels = len(tables)
         super().__init__({"i": In(stream.Signature(8 * channels)), "o": Out(stream.Signature(output_bits * channels))})
 
     def elaborate(self, platform):
         m = Module()
         entries = []
-        for channel in range(self.channels):
+        for channel, table in enumerate(self.tables):
             entries.append(entry := Signal(self.output_bits, name=f"entry{channel}"))
             with m.Switch(self.i.payload.word_select(channel, 8)):
-                for pixel, value in enumerate(self.table):
+                for pixel, value in enumerate(table):
                     with m.Case(pixel):
                         m.d.comb += entry.eq(value)
         register_output(m, Cat(entries), self.i, self.o)

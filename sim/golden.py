@@ -29,7 +29,7 @@ class GoldenResult:
     outputs : int array
         Class indices [N] after an ArgMax, else the last layer's values [N, channels, height, width].
     scores : int32 (int64 where sums need it) array [N, classes], optional
-        The sums an ArgMax chose from.
+        The sums an ArgMax chose from, in the order of the classes.
     layers : dict of str to array
         Every layer's values by name, [N, channels, height, width] (an ArgMax's: [N]); empty unless asked for.
     """
@@ -90,6 +90,7 @@ def _run_batch(network: Network, frames: NDArray[np.uint8], keep_layers: bool) -
     for layer in network.layers:
         if isinstance(layer, ArgMax):
             scores = values[:, 0, 0, :]
+            scores = scores if layer.order is None else scores[:, np.argsort(layer.order)]
         values = run_layer(layer, values)
         if keep_layers:
             layers[layer.name] = values if isinstance(layer, ArgMax) else values.transpose(0, 3, 1, 2)
@@ -128,7 +129,11 @@ def input_values(spec: InputSpec, frames: NDArray[np.uint8]) -> NDArray:
         if frames.size and frames.max() > 1:
             raise DataError(f"frames hold {int(frames.max())}, but the network's input is bits; give 0 and 1 only")
         return (2 * frames.astype(np.int8) - 1).astype(np.int8)
-    return frames if spec.table is None else spec.table[frames]
+    if spec.table is None:
+        return frames
+    if spec.table.ndim == 1:
+        return spec.table[frames]
+    return np.stack([table[frames[:, channel]] for channel, table in enumerate(spec.table)], 1)
 
 
 def run_layer(layer: Layer, values: NDArray) -> NDArray:
@@ -162,7 +167,8 @@ def run_layer(layer: Layer, values: NDArray) -> NDArray:
         case GlobalSum():
             return values.sum((1, 2), np.int32, keepdims=True)
         case ArgMax():
-            return values[:, 0, 0, :].argmax(1)
+            first = values[:, 0, 0, :].argmax(1)
+            return first if layer.order is None else np.array(layer.order)[first]
 
 
 def _conv2d(layer: Conv2D, values: NDArray) -> NDArray[np.integer]:

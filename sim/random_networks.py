@@ -43,7 +43,9 @@ def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_c
         layers.append(sign := _threshold(rng, f"fc{index}_sign", layers[-1], values))
         values = _activations(sign)
     if rng.random() < 0.7:
-        layers += [_dense(rng, "scores", shape), ArgMax(name="classify")]
+        layers.append(scores := _dense(rng, "scores", shape))
+        order = rng.permutation(len(scores.weights)).tolist() if rng.random() < 0.3 else None
+        layers.append(ArgMax(name="classify", order=order))
     return Network(name="random", input=spec, layers=tuple(layers))
 
 
@@ -111,7 +113,7 @@ def random_spatial(rng: np.random.Generator, network: Network) -> frozenset[str]
 
 def _input(rng: np.random.Generator, side: int, channels: int) -> InputSpec:
     shape = (int(rng.integers(1, channels + 1)), int(rng.integers(1, side + 1)), int(rng.integers(1, side + 1)))
-    kind = rng.choice(["bits", "pixels", "table", "sign", "step"])
+    kind = rng.choice(["bits", "pixels", "table", "sign", "step", "of each channel"])
     if kind == "bits":
         return InputSpec(kind="bits", shape=shape)
     pixel = np.arange(256)
@@ -120,6 +122,7 @@ def _input(rng: np.random.Generator, side: int, channels: int) -> InputSpec:
         "table": (pixel // 7 - 18).astype(np.int16),
         "sign": np.where(pixel >= 128, 1, -1).astype(np.int16),
         "step": (pixel // 64 * 6 - 9).astype(np.int16),
+        "of each channel": np.stack([np.where(pixel >= rng.integers(1, 255), 1, -1) for _ in range(shape[0])]),
     }
     return InputSpec(kind="pixels", shape=shape, table=tables[str(kind)])
 

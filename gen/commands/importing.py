@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str
         result = golden.run(imported.network, frames)
         for number, image in enumerate(imported.inputs(frames)):
             scores = None if result.scores is None else result.scores[number]
-            answer = run(image).reshape(len(image), -1)[0]
-            for what, theirs, ours in _answers(imported, answer, result.outputs[number], scores):
+            answers = [array.reshape(len(image), -1)[0] for array in run(image)]
+            for what, theirs, ours in _answers(imported, answers, result.outputs[number], scores):
                 compared.add(what)
                 if not np.array_equal(theirs, ours):
                     raise MismatchError(
@@ -111,9 +112,10 @@ def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str
 
 
 def _answers(
-    imported: OnnxImport, answer: NDArray, outputs: NDArray, scores: NDArray[np.integer] | None
+    imported: OnnxImport, answers: list[NDArray], outputs: NDArray, scores: NDArray[np.integer] | None
 ) -> Iterator[tuple[str, NDArray, NDArray]]:
     """What is compared of one image: its name, the framework's values and ours."""
+    answer = answers[0]
     match imported.answer:
         case Activations(values=values):
             levels = values.shape[1] - 1
@@ -121,14 +123,23 @@ def _answers(
             # Counts of thresholds reached; of one threshold they are bits.
             what = "bits" if levels == 1 else "levels"
             yield what, distances.argmin(1), (outputs.ravel().astype(np.int64) + levels) // 2
-        case Classes(scores=None):
+        case Classes(scores=None, ours=rule):
+            assert scores is not None
             yield "class", answer.astype(np.int64), np.array([outputs])
-        case Classes(scores=(scale, offset)):
+            yield from _sums(answers[1], rule, scores)
+        case Classes(ours=rule):
             assert scores is not None
             yield "class", np.array([answer.argmax()]), np.array([outputs])
-            noise = 8 * np.spacing(np.float32(max(np.abs(answer).max(), abs(offset))))
-            if noise < float(scale) / 4:
-                yield "sums", np.rint((answer.astype(np.float64) - float(offset)) / float(scale)), scores
+            yield from _sums(answer, rule, scores)
+
+
+def _sums(
+    answer: NDArray, rule: tuple[Fraction, tuple[Fraction, ...]], scores: NDArray[np.integer]
+) -> Iterator[tuple[str, NDArray, NDArray]]:
+    """The integer sums behind the framework's scores, and ours, as far as float32 tells neighbours apart."""
+    scale, offsets = float(rule[0]), np.array([float(offset) for offset in rule[1]])
+    if 8 * np.spacing(np.float32(max(np.abs(answer).max(), np.abs(offsets).max()))) < scale / 4:
+        yield "sums", np.rint((answer.astype(np.float64) - offsets) / scale), scores
 
 
 def _shown(values: NDArray, other: NDArray) -> str:

@@ -46,13 +46,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TableStage:
-    """Pixel table: entries are the unsigned ``x`` of ``encoding``."""
+    """Pixel table: 256 entries of each channel, which are the unsigned ``x`` of ``encoding``."""
 
     name: str
     layer: str
     channels: int
     pixels: int
-    entries: tuple[int, ...]
+    entries: tuple[tuple[int, ...], ...]
     encoding: Encoding
 
 
@@ -235,11 +235,12 @@ class DenseStage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMaxStage:
-    """Index of the largest of ``classes`` sums."""
+    """Class of the largest of ``classes`` sums, whose classes are ``order``."""
 
     name: str
     layer: str
     classes: int
+    order: tuple[int, ...] | None
 
 
 Stage = TableStage | ConvStage | PoolStage | GlobalSumStage | DenseStage | ArgMaxStage
@@ -282,14 +283,15 @@ def streamline(network: Network) -> tuple[Stage, ...]:
                 stages.append(total)
                 encoding = total.output_encoding
             case ArgMax():
-                stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0]))
+                stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0], order=layer.order))
     return tuple(stages)
 
 
 def _table(network: Network, encoding: Encoding) -> TableStage:
-    assert network.input.table is not None
+    tables = network.input.table_by_channel
+    assert tables is not None
     channels, height, width = network.input.shape
-    entries = tuple((int(v) - encoding.offset) // encoding.scale for v in network.input.table)
+    entries = tuple(tuple((int(v) - encoding.offset) // encoding.scale for v in table) for table in tables)
     return TableStage(
         name="table", layer="", channels=channels, pixels=height * width, entries=entries, encoding=encoding
     )

@@ -53,7 +53,10 @@ def classify(network: Network, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _pixels(spec: InputSpec, images: NDArray[np.uint8]) -> NDArray[np.int16] | NDArray[np.uint8]:
     if spec.kind != "pixels":
         raise UnsupportedError(f"input: kind={spec.kind!r}; this check reads networks of kind 'pixels' only")
-    return images if spec.table is None else spec.table[images]
+    if spec.table is None:
+        return images
+    channels = np.arange(spec.shape[0])[:, None, None]
+    return spec.table[images] if spec.table.ndim == 1 else spec.table[channels, images]
 
 
 def _apply(layer: Layer, value: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,4 +76,5 @@ def _apply(layer: Layer, value: NDArray[np.float64]) -> NDArray[np.float64]:
         case Dense():
             return value.reshape(len(value), -1) @ layer.weights.T.astype(np.float64)
         case ArgMax():
-            return value.argmax(axis=1).astype(np.float64)
+            order = range(value.shape[1]) if layer.order is None else layer.order
+            return np.array(order, np.float64)[value.argmax(axis=1)]

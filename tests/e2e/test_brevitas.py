@@ -144,8 +144,8 @@ def compare(net: nn.Sequential, read: OnnxImport, frames: np.ndarray) -> None:
 
     assert isinstance(read.answer, Classes)
     assert read.answer.scores is not None
-    scale, offset = map(float, read.answer.scores)
-    sums = (scores.astype(np.float64) - offset) / scale
+    scale, offsets = read.answer.scores
+    sums = (scores.astype(np.float64) - np.array([float(offset) for offset in offsets])) / float(scale)
     assert np.abs(sums - result.scores).max() < 0.01
     assert np.count_nonzero(scores.argmax(1) != result.outputs.ravel()) == 0
     assert len(np.unique(result.outputs)) > 2
@@ -232,13 +232,21 @@ def test_scales_and_biases_in_hidden_layers(tmp_path, rng, options):
     compare(net, read, rng.integers(0, 256, (300, 1, 12, 12), dtype=np.uint8))
 
 
+def test_a_bias_of_each_class(tmp_path, rng):
+    torch.manual_seed(5)
+    net = small(last=dense(24, 4, bias=True))
+    randomize(net, torch.rand(64, 1, 12, 12))
+    read = checked(exported(net, (1, 12, 12), tmp_path / "net.onnx", dynamo=False), images=3)
+    assert any("classes have offsets of their own" in line for line in read.network.history)
+    compare(net, read, rng.integers(0, 256, (300, 1, 12, 12), dtype=np.uint8))
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a scale of 0.1 in the last layer": (
         lambda: small(last=dense(24, 4, weight_quant=SignedBinaryWeightPerTensorConst)),
         r"chooses a class from float32 sums that depend on the order of additions"),
     "a scale for each class": (
         lambda: small(last=dense(24, 4, weight_quant=Averages)), r"scores of classes 0 and 1 have scales"),
-    "a bias for each class": (lambda: small(last=dense(24, 4, bias=True)), r"scores of classes 0 and 1 have offsets"),
     "a batch norm of the classes": (lambda: small(end=(nn.BatchNorm1d(4),)), r"scores of classes 0 and 1 have scales"),
     "a softmax": (lambda: small(end=(nn.Softmax(1),)), r"operation 'Softmax' is not supported"),
     "an input of any scale": (

@@ -1,5 +1,7 @@
 """QONNX's TFC for MNIST, from its .onnx file to Verilog on the iCEBreaker's plan."""
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -7,6 +9,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from xnorweave import cli
 from xnorweave.boards.catalogue import board
 from xnorweave.commands.options import PlanOptions
 from xnorweave.commands.planning import plan_for
@@ -82,3 +85,20 @@ def test_its_verilog_for_the_icebreaker(network, images, need):
     )
     assert report.mismatches == 0
     assert report.cycles_per_image == 784
+
+
+@pytest.mark.slow
+@pytest.mark.pnr
+def test_its_bitstream_for_the_up5k(path, shared, tmp_path, need, capfd):
+    need("verilator")
+    data = str(shared / "data" / "mnist_test.npz")
+    arguments = ["--board", "icebreaker", "--data", data, "--images", "50", "-o", str(tmp_path / "tfc"), "--json"]
+    assert cli.main(["build", str(path), *arguments]) == 0
+    report = json.loads(capfd.readouterr().out)
+    synthesis = report["synthesis"]
+    assert (report["simulation"]["images"], report["simulation"]["mismatches"]) == (50, 0)
+    assert synthesis["device"].lower().find("up5k") >= 0
+    assert synthesis["luts"] <= synthesis["luts_available"] == 5280
+    assert synthesis["block_rams"] <= synthesis["block_rams_available"] == 30
+    assert synthesis["fmax_mhz"] >= synthesis["clock_mhz"]
+    assert (tmp_path / "tfc" / synthesis["bitstream"]).stat().st_size > 100_000

@@ -35,7 +35,9 @@ def imported(chain: Chain, folder, **options):
     return commands.import_(str(chain.save(folder / "net.onnx")), folder / "net.npz", ImportOptions(**options))
 
 
-@pytest.mark.parametrize(("end", "compared"), [("scores", ["class", "sums"]), ("bits", ["bits"]), ("class", ["class"])])
+@pytest.mark.parametrize(
+    ("end", "compared"), [("scores", ["class", "sums"]), ("bits", ["bits"]), ("class", ["class", "sums"])]
+)
 @pytest.mark.parametrize("shape", [("n", 2, 4, 5), (1, 5, 4, 3), (3, 20)])
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.UINT8])
 def test_onnxruntime_gives_the_same(tmp_path, rng, end, compared, shape, kind):
@@ -46,7 +48,8 @@ def test_onnxruntime_gives_the_same(tmp_path, rng, end, compared, shape, kind):
     assert (tmp_path / "net.npz").is_file()
 
 
-def test_qonnx_gives_the_same(tmp_path, rng):
+@pytest.mark.parametrize("ending", ["scores", "TopK"])
+def test_qonnx_gives_the_same(tmp_path, rng, ending):
     pytest.importorskip("qonnx")
     pytest.importorskip("onnxruntime")
     chain = bits("n", 1, 6, 6).weights("Conv", rng.normal(size=(5, 1, 3, 3)), pads=[1, 1, 1, 1])
@@ -55,6 +58,8 @@ def test_qonnx_gives_the_same(tmp_path, rng):
         "MultiThreshold", np.zeros((8, 1)), out_scale=2.0, out_bias=-1.0
     )
     chain.add("Quant", 0.5, 0.0, 1.0, signed=1, narrow=1).weights("MatMul", rng.normal(size=(8, 4)))
+    if ending == "TopK":
+        chain.add("Mul", 0.25).add("TopK", [1], outputs=2)
     assert imported(chain, tmp_path)["check"]["compared"] == ["class", "sums"]
 
 
@@ -85,6 +90,7 @@ WRONG = {
     "no whole step": (lambda y: -y, r"random image 0: onnxruntime gives class [0-3], the imported network [0-3]; nothing"),
     "bits": (lambda y: np.where(np.arange(4) == 1, -y, y), r"random image 0: onnxruntime gives bits [01] at 1, the imported network [01] at 1"),
     "class": (lambda y: (y + 1) % 4, r"random image 0: onnxruntime gives class [0-3], the imported network [0-3]; nothing"),
+    "sums behind the class": (lambda y: y, r"random image 0: onnxruntime gives sums -?\d+ at 3, the imported network -?\d+ at 3"),
 }  # fmt: skip
 
 
@@ -95,10 +101,16 @@ def test_another_answer_is_an_error_and_nothing_is_written(tmp_path, rng, monkey
 
     def wrong(graph, *, indices):
         run = evaluator(graph, indices=indices)
-        return lambda image: change(run(image))
+
+        def answers(image):
+            answer, *scores = run(image)
+            return change(answer), *(s + 2 * np.eye(4, dtype=np.float32)[3] for s in scores)
+
+        return answers
 
     monkeypatch.setattr(importing, "evaluator", wrong)
-    chain = plain(rng, 1, 20, end="scores" if name == "no whole step" else name)
+    ends = {"no whole step": "scores", "sums behind the class": "class"}
+    chain = plain(rng, 1, 20, end=ends.get(name, name))
     with pytest.raises(MismatchError, match=r"net\.onnx: " + message):
         imported(chain, tmp_path)
     assert not (tmp_path / "net.npz").exists()
@@ -151,7 +163,7 @@ def test_a_framework_gets_nothing_of_the_file_but_what_was_read(tmp_path, rng):
     model.graph.node.append(model.graph.node[0])
     model.graph.node[-1].output[0] = "secret"
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-    made = frameworks._model(read_graph(tmp_path / "net.onnx"), TensorProto.FLOAT)
+    made = frameworks._model(read_graph(tmp_path / "net.onnx"), indices=False)
     text = made.SerializeToString()
     assert len(made.graph.node) == len(model.graph.node) - 1
     assert not any(word in text for word in (b"passwd", b"unused", b"secret", b"image"))

@@ -123,20 +123,33 @@ def test_pooling_before_and_behind_the_sign(keras_chain, keras_check, rng, befor
     assert [layer.kind for layer in keras_check(chain).layers] == ["conv2d", "threshold", "max_pool"]
 
 
-def test_a_falling_norm_behind_a_pooling_is_refused(keras_chain, tmp_path):
-    chain = binary(keras_chain(4, 4, 1)).conv(np.ones((1, 1, 1, 2)))
-    chain.add("MaxPooling2D", pool_size=[2, 2], strides=[2, 2], padding="valid").norm([0, 0], [1, 1], [1, -1])
-    chain.add("Activation", activation="ste_sign")
-    with pytest.raises(
-        UnsupportedError, match=r"layer Activation 'activation_5': channel 1 falls behind a max pooling"
-    ):
-        load_any(chain.save(tmp_path / "net.h5"))
+def test_a_falling_norm_behind_a_pooling_turns_the_next_weights(keras_chain, keras_check, tmp_path, rng):
+    """As Larq's own networks are built: the largest sum is pooled, of which the sign is turned."""
+    chain = binary(keras_chain(6, 6, 1)).conv(rng.normal(size=(3, 3, 1, 5)), padding="same")
+    chain.add("MaxPooling2D", pool_size=[2, 2], strides=[2, 2], padding="valid")
+    chain.norm(rng.normal(size=5), rng.random(5) + 0.1, [1.0, -1.0, -2.0, 0.5, -0.1])
+    end = keras_chain(1)
+    end.layers, end.arrays = [*chain.layers], [*chain.arrays]
+    network = keras_check(
+        chain.conv(rng.normal(size=(2, 2, 5, 4)), padding="same").add("Flatten").dense(rng.normal(size=(36, 4)))
+    )
+    assert any("conv1: activations of 3 of 5 channels stand for their negatives" in line for line in network.history)
+    end.add("Activation", activation="ste_sign")
+    with pytest.raises(UnsupportedError, match=r"moved or negated, as a negative scale behind a max pooling does"):
+        load_any(end.save(tmp_path / "net.h5"))
 
 
-def test_biases_move_thresholds(keras_chain, keras_check, rng):
-    chain = binary(keras_chain(4, 4, 1)).conv(rng.normal(size=(2, 2, 1, 3)), bias=[0.5, -2.0, 4.0]).add("Flatten")
-    chain.dense(rng.normal(size=(27, 9)), bias=rng.normal(0, 4, 9), activation="ste_sign")
-    assert keras_check(chain).layers[1].thresholds.tolist() == [0, 2, -4]
+@pytest.mark.parametrize("kind", ["conv", "dense"])
+def test_a_bias_that_decides_is_refused(keras_chain, tmp_path, kind):
+    """By itself -1e-7, and 0 where an accumulator starts with it: -1e-7 + 1 - 1."""
+    chain = binary(keras_chain(2, 2, 1))
+    if kind == "conv":
+        chain.conv(np.ones((2, 2, 1, 1)), bias=[-1e-7], activation="ste_sign")
+    else:
+        chain.add("Flatten").dense(np.ones((4, 1)), bias=[-1e-7], activation="ste_sign")
+    chain.save(tmp_path / "net.h5")
+    with pytest.raises(UnsupportedError, match=r"channel 0 can sum to 0, .* since its bias is added inside the sum; "):
+        load_any(tmp_path / "net.h5")
 
 
 def test_layers_that_are_binary_already(keras_chain, keras_check, rng):
@@ -166,6 +179,20 @@ def test_rescaled_pixels_are_quantized_as_float32_has_them(keras_chain, keras_ch
     value = np.arange(256, dtype=np.float32) * np.float32(1 / 255) + np.float32(-51 / 255)
     assert table is not None
     assert np.array_equal(table, np.where(value >= 0, 1, -1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((3, 4, 5), "3x4x5 taken as rows, columns, channels (NHWC)"),
+        ((4, 5), "4x5 taken as rows, columns of one channel"),
+        ((16,), "16 taken as a square of 4x4 in one channel"),
+        ((18,), "18 taken as one row of one channel"),
+    ],
+)
+def test_the_history_says_how_the_image_lies(keras_chain, tmp_path, rng, shape, said):
+    chain = binary(keras_chain(*shape)).add("Flatten").dense(rng.normal(size=(int(np.prod(shape)), 4)))
+    assert f"input of the model: {said}" in load_any(chain.save(tmp_path / "net.h5")).history
 
 
 def test_a_vector_that_is_an_image(keras_chain, keras_check, rng):

@@ -101,6 +101,12 @@ def test_arrays_are_copied_and_read_only() -> None:
         ),
         (lambda: levels([[0] * 16]), r"sign: 16 levels of a channel, more than 15; train with fewer"),
         (lambda: MaxPool(name="p", size=4), r"p: size=4 is not a whole number from 2 to 3"),
+        (
+            lambda: ArgMax(name="a", order=(0, 2)),
+            r"a: order=\(0, 2\) does not have each class from 0 on once; leave it out",
+        ),
+        (lambda: ArgMax(name="a", order=(0, True)), r"a: order=\(0, True\) does not have each class"),
+        (lambda: ArgMax(name="a", order=()), r"a: order=\(\) does not have each class"),
         (lambda: MaxPool(name="p", stride=3), r"p: stride=3 is not a whole number from 1 to 2"),
         (lambda: InputSpec(kind="pixels", shape=(1, 8)), r"input: shape=\(1, 8\) is not \(channels, height, width\)"),
         (lambda: InputSpec(kind="pixels", shape=(1, 0, 8)), r"input: height=0 is not a whole number from 1"),
@@ -109,11 +115,36 @@ def test_arrays_are_copied_and_read_only() -> None:
             lambda: InputSpec(kind="bits", shape=(1, 8, 8), table=np.zeros(256, np.int16)),
             r"input: a table needs kind 'pixels', not 'bits'",
         ),
+        (
+            lambda: InputSpec(kind="pixels", shape=(3, 8, 8), table=np.zeros((2, 256), np.int16)),
+            r"input: table is int16 \(2, 256\), not 256 .* nor such of each of 3 channels; give \[256\] or \[channels, 256\]",
+        ),
+        (
+            lambda: InputSpec(kind="pixels", shape=(3, 8, 8), table=np.full((3, 256), 7)),
+            r"input: table is 7 for every pixel, so the input carries nothing",
+        ),
     ],
 )
 def test_what_a_layer_refuses(make: Any, message: str) -> None:
     with pytest.raises(NetworkError, match=message):
         make()
+
+
+def test_the_order_of_the_classes_is_no_order() -> None:
+    assert ArgMax(name="a", order=(0, 1, 2)).order is None
+    assert ArgMax(name="a", order=[2, 0, 1]).order == (2, 0, 1)  # pyright: ignore[reportArgumentType]
+
+
+def test_tables_of_channels() -> None:
+    pixel = np.arange(256)
+    one = InputSpec(kind="pixels", shape=(2, 4, 4), table=np.stack([pixel // 2, pixel // 2]))
+    assert one.table is not None
+    assert one.table.tolist() == (pixel // 2).tolist()  # alike, so kept as one
+    each = InputSpec(kind="pixels", shape=(2, 4, 4), table=np.stack([pixel // 64 * 2 - 9, pixel // 128 * 4 + 1]))
+    assert each.table_by_channel is not None
+    assert each.table_by_channel[:, -1].tolist() == [-3, 5]
+    assert each.encoding == Encoding(bits=3, scale=2, offset=-9)
+    assert InputSpec(kind="pixels", shape=(2, 4, 4)).table_by_channel is None
 
 
 def test_levels_of_a_threshold() -> None:
@@ -144,6 +175,7 @@ def test_levels_of_a_threshold() -> None:
         ([conv(), sign(), GlobalSum(name="g"), sign("t")], r"t: a Threshold follows .*; here it gets totals"),
         ([conv(), sign(), GlobalSum(name="g"), ArgMax(name="a")], r"a: an ArgMax follows .*; here it gets totals"),
         ([ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets pixels"),
+        ([dense(inputs=64), ArgMax(name="a", order=(1, 0))], r"a: order has 2 classes for \d+ sums; give one each"),
         ([conv(), ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets sums"),
         ([dense(inputs=64), ArgMax(name="a"), sign()], r"(a: an ArgMax is the last layer|sign: )"),
         ([conv(), sign("CONV")], r"CONV: two layers have this name"),

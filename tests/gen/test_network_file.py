@@ -40,7 +40,7 @@ def small_network(name: str = "small") -> Network:
             Threshold(name="sign", thresholds=np.array([-3, 0, 2, 9], np.int32)),
             MaxPool(name="pool"),
             Dense(name="fc", weights=signs(3, 64)),
-            ArgMax(name="classify"),
+            ArgMax(name="classify", order=(2, 0, 1)),
         ),
         classes=("a", "b", "c"),
         history=("made for a test",),

@@ -78,14 +78,29 @@ def test_convolution_padding_pooling_and_flatten(check, rng, rising):
     ]  # fmt: skip
 
 
-def test_a_falling_batch_norm_behind_a_pooling_is_refused(tmp_path, rng):
-    chain = bits("n", 1, 4, 4).weights("Conv", rng.normal(size=(3, 1, 3, 3)), pads=[1, 1, 1, 1])
+@pytest.mark.parametrize("before", [1.0, -1.0])
+@pytest.mark.parametrize("quantizer", [("BipolarQuant", 1.0), ("Quant", 2.0, 0.0, 2.0)])
+def test_scales_that_turn_behind_a_pooling_turn_the_next_weights(check, rng, before, quantizer):
+    chain = bits("n", 1, 6, 6).weights("Conv", rng.normal(size=(3, 1, 3, 3)), pads=[1, 1, 1, 1]).add("Mul", before)
     chain.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).add("Mul", np.array([[[1.0]], [[-1.0]], [[2.0]]]))
-    chain.add("BipolarQuant", 1.0)
-    with pytest.raises(
-        UnsupportedError, match=r"BipolarQuant 'n7': channel 1 falls behind a max pooling; put the pool"
+    chain.add("Sub", 1.0).add(*quantizer).weights("Conv", rng.normal(size=(4, 3, 2, 2)), pads=[1, 1, 0, 0])
+    network = check(chain.add("BipolarQuant", 1.0))
+    assert any("conv1: activations of 1 of 3 channels stand for their negatives" in line for line in network.history)
+
+
+def test_scales_that_turn_between_two_poolings_are_refused(tmp_path, rng):
+    chain = bits("n", 1, 6, 6).weights("Conv", rng.normal(size=(3, 1, 3, 3)), pads=[1, 1, 1, 1])
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    chain.add("MaxPool", **pool).add("Mul", np.array([[[1.0]], [[-1.0]], [[2.0]]]))
+    chain.save(tmp_path / "net.onnx")
+    for message, more in (
+        (r"MaxPool 'n7': channel 1 falls between two max poolings; pool the quantized values instead", lambda c: c),
+        (r"MaxPool 'n8': pools activations of negative scale", lambda c: c.add("BipolarQuant", 1.0)),
     ):
-        load_any(chain.save(tmp_path / "net.onnx"))
+        last, count = chain.last, len(chain.nodes)
+        with pytest.raises(UnsupportedError, match=message):
+            load_any(more(chain).add("MaxPool", **pool).save(tmp_path / "net.onnx"))
+        chain.last, chain.nodes = last, chain.nodes[:count]
 
 
 def test_a_falling_batch_norm_before_a_pooling_is_exact(check, rng):
@@ -117,6 +132,16 @@ def test_an_image_with_channels_last(check, rng, channels):
 def test_a_vector_that_is_an_image(check, rng):
     chain = bits("n", 36).add("Reshape", [-1, 1, 6, 6]).weights("Conv", rng.normal(size=(4, 1, 3, 3)))
     assert check(chain.add("BipolarQuant", 1.0)).input.shape == (1, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "image"), [([-1, 1, 4, 4], (1, 4, 4)), ([-1, 4, 2, 2], (4, 2, 2)), ([-1, 16, 1, 1], (1, 4, 4))]
+)
+def test_a_vector_that_is_reshaped_is_an_image_of_few_colours(check, rng, shape, image):
+    chain = bits("n", 16).add("Reshape", shape).add("Flatten").weights("MatMul", rng.normal(size=(16, 4)))
+    assert check(chain).input.shape == image
+    chain = bits("n", 16).add("Reshape", shape).weights("Conv", rng.normal(size=(4, shape[1], 1, 1)))
+    assert check(chain.add("Add", 0.5).add("BipolarQuant", 1.0)).input.shape == tuple(shape[1:])
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

@@ -4,14 +4,14 @@ from functools import partial
 
 import numpy as np
 import pytest
-from onnx_chains import Chain, bits, compared, norm
+from onnx_chains import ROUNDED, Chain, bits, compared, norm
 
 from xnorweave import commands
 from xnorweave.commands import ImportOptions
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
 from xnorweave.lower import lower
-from xnorweave.network import Conv2D, Dense, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, Threshold
 from xnorweave.sim import golden
 from xnorweave.sim.run import simulate
 
@@ -52,7 +52,7 @@ def test_multi_threshold(check, rng, spread, options):
     assert levels_of(network) == [levels, levels]
 
 
-@pytest.mark.parametrize("rounding", ["ROUND", "FLOOR", "CEIL"])
+@pytest.mark.parametrize("rounding", ROUNDED)
 @pytest.mark.parametrize(
     ("bit_width", "zero", "options", "levels"),
     [
@@ -184,15 +184,14 @@ def test_activations_with_an_offset_before_the_classes(check, rng, flat):
     assert len(conv.weights) > (6 if flat else 16)
 
 
-def test_offsets_of_classes_that_are_no_whole_steps_are_refused(tmp_path, rng):
+def test_offsets_of_classes_that_are_no_whole_steps(check, rng):
+    """Of the activations 0.25, 1.25, 2.25 and 3.25, sums of fewer of the weights are off by halves."""
     chain = bits("n", 20).weights("MatMul", rng.normal(size=(20, 8))).add("Quant", 1.0, 0.0, 2.0, signed=0, narrow=0)
     weights = np.ones((8, 3))
-    weights[0, 1] = -1
-    chain.add("Add", 0.25).weights("MatMul", weights)
-    with pytest.raises(
-        UnsupportedError, match=r"scores of classes 0 and 1 have offsets .* values that are symmetric about 0"
-    ):
-        load_any(chain.save(tmp_path / "net.onnx"))
+    weights[0, 1] = weights[0, 2] = weights[1, 2] = -1
+    network = check(chain.add("Add", 0.25).weights("MatMul", weights))
+    assert isinstance(network.layers[-1], ArgMax)
+    assert network.layers[-1].order is not None
 
 
 # --- convolutions
@@ -224,6 +223,46 @@ def test_groups_and_depthwise(check, rng, levels):
     chain.add("MultiThreshold", ascending(rng, 8, levels, 1), **quant).add("Flatten")
     network = check(chain.weights("MatMul", rng.normal(size=(72, 5))))
     assert [layer.groups for layer in network.layers if isinstance(layer, Conv2D)] == [2, 6, 1]
+
+
+def test_scales_and_offsets_of_channels_before_a_depthwise_convolution(check, rng):
+    """Each filter sums one channel, so its scale and its offset are the filter's own."""
+    chain = bits("n", 2, 6, 6).weights("Conv", rng.normal(size=(4, 2, 2, 2))).add("Quant", 4.0, 0.0, 2.0)
+    chain.add("Mul", rng.normal(size=(4, 1, 1))).weights(
+        "Conv", rng.normal(size=(8, 1, 3, 3)), group=4, pads=[1, 1, 1, 1]
+    )
+    chain.add("BatchNormalization", *norm(rng, 8)).add("BipolarQuant", 1.0)
+    chain.add("Mul", rng.choice([-2.0, 0.5, 1.0], (8, 1, 1))).add("Add", rng.normal(size=(8, 1, 1)))
+    chain.weights("Conv", rng.normal(size=(8, 1, 3, 3)), group=8)
+    check(chain.add("BatchNormalization", *norm(rng, 8)).add("BipolarQuant", 1.0))
+
+
+@pytest.mark.parametrize("step", [0.125, 0.1])
+def test_offsets_of_channels_before_a_layer(check, rng, step):
+    """Offsets that float32 adds exactly, and others."""
+
+    def offsets(*shape: int) -> np.ndarray:
+        return rng.integers(-20, 20, shape) * step
+
+    chain = bits("n", 2, 6, 6).weights("Conv", rng.normal(size=(6, 2, 2, 2))).add("Quant", 2.0, 0.0, 2.0)
+    chain.add("Add", offsets(6, 1, 1)).weights("Conv", rng.normal(size=(8, 3, 3, 3)), group=2).add("Add", 0.0321)
+    chain.add("BipolarQuant", 1.0).add("Sub", offsets(8, 1, 1), first=True).add("Flatten")
+    chain.weights("MatMul", rng.normal(size=(72, 9))).add("Add", 0.0123).add("BipolarQuant", 1.0)
+    network = check(chain)
+    assert any("order of additions" in line for line in network.history) == (step == 0.1)
+
+
+def test_a_kernel_is_not_flipped(check):
+    """Only the tap at the top left is -1, and only the pixel at the top left is bright."""
+    kernel = np.ones((1, 1, 3, 3))
+    kernel[0, 0, 0, 0] = -1
+    network = check(bits("n", 1, 3, 3).weights("Conv", kernel).add("Add", -4.0).add("BipolarQuant", 1.0))
+    assert isinstance(network.layers[0], Conv2D)
+    assert network.layers[0].weights[0, 0].tolist() == [[-1, 1, 1], [1, 1, 1], [1, 1, 1]]
+    dark_at_the_end = np.full((1, 1, 3, 3), 255, np.uint8)
+    dark_at_the_start = dark_at_the_end.copy()
+    dark_at_the_end[0, 0, 2, 2] = dark_at_the_start[0, 0, 0, 0] = 0
+    assert [golden.run(network, x).outputs.ravel()[0] for x in (dark_at_the_start, dark_at_the_end)] == [1, 1]
 
 
 def test_one_channel_in_one_group(check, rng):

@@ -9,6 +9,9 @@ from onnx_chains import Chain, bits, compared, norm
 
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
+from xnorweave.lower import lower
+from xnorweave.network_file import load_network, save_network
+from xnorweave.sim.run import simulate
 
 
 @pytest.fixture
@@ -83,6 +86,60 @@ def test_bytes_are_no_fractions(tmp_path, rng):
         load_any(tmp_path / "net.onnx", pixels="unit")
     for pixels in ("raw", "auto"):
         assert load_any(tmp_path / "net.onnx", pixels=pixels).input.table is None
+
+
+def test_means_of_channels_that_float32_subtracts_exactly(check, rng):
+    means = np.array([104.0, 116.5, 123.25])[:, None, None]
+    chain = Chain("n", 3, 5, 5, kind=TensorProto.UINT8).add("Cast", to=1).add("Sub", means)
+    network = check(chain.weights("Conv", rng.normal(size=(8, 3, 3, 3))).add("Sub", 0.3).add("BipolarQuant", 1.0))
+    assert network.input.table is not None
+    assert np.array_equal(network.input.table, np.arange(256) - 104)
+
+
+def normalized(*shape: int | str) -> Chain:
+    """As torchvision normalizes CIFAR-10."""
+    mean, std = ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
+    return Chain(*shape).add("Sub", np.reshape(mean, (3, 1, 1))).add("Div", np.reshape(std, (3, 1, 1)))
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 1, 1]])
+@pytest.mark.parametrize("quantizer", [("BipolarQuant", 1.0), ("Quant", 1 / 32, 0.0, 8.0)])
+def test_channels_with_a_mean_and_a_deviation_each_are_quantized_by_a_table_each(check, rng, pads, quantizer):
+    chain = normalized("n", 3, 6, 6).add(*quantizer).weights("Conv", rng.normal(size=(5, 3, 3, 3)), pads=pads)
+    network = check(chain.add("BatchNormalization", *norm(rng, 5)).add("BipolarQuant", 1.0))
+    assert network.input.table is not None
+    assert network.input.table.shape == (3, 256)
+
+
+def test_means_of_channels_where_zeros_are_padded_are_a_table_each(check, rng):
+    means = np.array([104.0, 116.5, 123.25])[:, None, None]
+    chain = Chain("n", 3, 5, 5, kind=TensorProto.UINT8).add("Cast", to=1).add("Sub", means)
+    chain.weights("Conv", rng.normal(size=(8, 3, 3, 3)), pads=[1, 1, 0, 1])
+    network = check(chain.add("Sub", 0.3).add("BipolarQuant", 1.0))
+    assert network.input.table is not None
+    assert np.array_equal(network.input.table, 4 * (np.arange(256) - means[:, 0]))
+
+
+def test_hardware_of_a_table_for_each_channel(tmp_path, rng):
+    chain = normalized("n", 3, 5, 5).add("BipolarQuant", 1.0).weights("Conv", rng.normal(size=(4, 3, 3, 3)))
+    chain.add("BipolarQuant", 1.0).add("Flatten").weights("MatMul", rng.normal(size=(36, 4)))
+    network = load_any(chain.save(tmp_path / "net.onnx"))
+    save_network(network, tmp_path / "net.npz")
+    again = load_network(tmp_path / "net.npz")
+    assert again.input.table is not None
+    assert np.array_equal(again.input.table, network.input.table)
+    frames = rng.integers(0, 256, (3, 3, 5, 5), dtype=np.uint8)
+    assert simulate(again, frames, simulator="amaranth", core=lower(again), taps=True).mismatches == 0
+
+
+def test_means_that_float32_rounds_are_refused(tmp_path):
+    means = np.array([104.007, 116.669, 122.679])[:, None, None]
+    chain = Chain("n", 3, 5, 5, kind=TensorProto.UINT8).add("Cast", to=1).add("Sub", means)
+    chain.weights("Conv", np.ones((8, 3, 3, 3))).add("BipolarQuant", 1.0).save(tmp_path / "net.onnx")
+    with pytest.raises(
+        UnsupportedError, match=r"values are no multiples of one step within 16 bits; quantize the input"
+    ):
+        load_any(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,31 @@ REFUSED = {
     ),
     "a scale for each channel": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", np.array([1.0, 0.5]), 0.0, 2.0)
-        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n7': its input's channels have different scales or offsets"),
-    "an offset for each channel": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Add", np.array([0.0, 1.0]))
-        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': its input's channels have different scales or offsets"),
+        .weights("MatMul", np.ones((2, 2))),
+        r"MatMul 'n7': its input's channels have values in different steps, such as 0.5 and 1, which no integer sum holds; give"),
+    "a channel that is scaled away": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Mul", np.array([1.0, 0.0]))
+        .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': channel 1 of its input is the same for every image, which no"),
+    "scales of channels in one group": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((4, 1, 1, 1))).add("BipolarQuant", 1.0)
+        .add("Mul", np.array([1.0, 1.0, 2.0, 4.0])[:, None, None]).weights("Conv", np.ones((2, 2, 3, 3)), group=2),
+        r"Conv 'n8': its input's channels have values in different steps, such as 4 and 8,"),
+    "offsets of channels around which zeros are padded": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("BipolarQuant", 1.0)
+        .add("Add", np.array([1.0, -1.0])[:, None, None]).weights("Conv", np.ones((2, 2, 3, 3)), pads=[1, 1, 1, 1]),
+        r"Conv 'n8': pads with zeros, but its input's channels have offsets of their own, .* or the layer no padding"),
+    "offsets of channels in front of the classes": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0).add("Add", np.array([0.0, 5.3]))
+        .add("MatMul", np.array([[1.0, 1.0], [1.0, -1.0]])), r"scores of classes 0 and 1 have offsets .* symmetric about 0"),
+    "a constant of more dimensions": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.ones((1, 1, 1))).add("ArgMax", axis=1),
+        r"Mul 'n5': a constant of shape \[1, 1, 1\] does not broadcast to \[1, 2\]; give one value"),
+    "thresholds of the layout of another rank": (
+        lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("MultiThreshold", np.zeros((2, 1)), data_layout="NC"),
+        r"MultiThreshold 'n5': takes thresholds \[2, 1\] in data_layout 'NC' on rank 4; one row of 1 to 255 .* NC, NCHW or NHWC"),
+    "a rounding mode that is none": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Quant", 1.0, 0.0, 2.0, rounding_mode="NEAREST"),
+        r"Quant 'n5': rounding_mode='NEAREST' is not supported; use ROUND, HALF_EVEN, FLOOR, CEIL, UP, DOWN, HALF_UP, HALF_DOWN"),
     "values of no one step": (
         lambda: bits("n", 8).weights("MatMul", np.ones((8, 2))).add("Quant", 1.0, 0.0, 3.0).add("Quant", 4.0, 0.0, 3.0)
         .weights("MatMul", np.ones((2, 2))), r"MatMul 'n8': its input's values -4, -?0, -?0, -?0, 0, ... are not equally spaced"),
@@ -47,16 +68,22 @@ REFUSED = {
     "an input that is not quantized": (
         lambda: Chain("n", 4).weights("MatMul", np.ones((4, 2))).add("BipolarQuant", 1.0),
         r"no multiples of one step within 16 bits; quantize the input"),
-    "channels scaled differently": (
-        lambda: Chain("n", 3, 4, 4).add("Sub", np.array([[[0.1]], [[0.2]], [[0.3]]])).add("BipolarQuant", 1.0)
-        .weights("Conv", np.ones((2, 3, 3, 3))).add("BipolarQuant", 1.0), r"the input's channels are scaled differently"),
-    "scores of several offsets": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", np.array([0.0, 0.5])),
-        r"output 't5_0': scores of classes 0 and 1 have offsets 0 and 0.5, .* train the last layer without bias"),
+    "channels of other scales that are not quantized": (
+        lambda: Chain("n", 3, 4, 4).add("Mul", np.array([[[0.1]], [[0.2]], [[0.3]]]))
+        .weights("Conv", np.ones((2, 3, 3, 3))).add("BipolarQuant", 1.0), r"no multiples of one step within 16 bits; quantize"),
+    "seventeen rules for channels": (
+        lambda: Chain("n", 17, 5, 5).add("Sub", np.arange(17).reshape(17, 1, 1) / 20).add("BipolarQuant", 1.0)
+        .weights("Conv", np.ones((2, 17, 3, 3))).add("BipolarQuant", 1.0), r"channels are scaled in 17 ways; at most 16 are"),
+    "scores of offsets far apart behind pixels": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", np.array([0.0, 2.5])),
+        r"output 't5_0': scores of classes 0 and 1 have offsets 0 and 2.5, .* that takes a hidden layer .* without bias"),
+    "scores of offsets that are too far apart": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("BipolarQuant", 1.0).weights("MatMul", np.ones((2, 2)))
+        .add("Add", np.array([0.0, 9.5])), r"have offsets 0 and 9.5, .* offsets of few sums; train the last layer without"),
     "scores of several scales": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.array([1.0, 0.5])), r"scales 1 and 0.5"),
     "scores that float32 makes equal": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", 1e9), r"float32 gives different sums the same score"),
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", 1e9), r"float32 gives class 1 of the sum -2 no larger score than class 0 of the sum -4; scale"),
     "padding of 0 and 1 in groups": (
         lambda: bits("n", 1, 4, 4).weights("Conv", np.ones((2, 1, 3, 3))).add("MultiThreshold", np.zeros((1, 1)))
         .weights("Conv", np.ones((2, 1, 3, 3)), pads=[1, 1, 1, 1], group=2),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from onnx_chains import bits, compared
 
+from xnorweave.errors import UnsupportedError
 from xnorweave.importers import load_any
-from xnorweave.network import Dense, Threshold
+from xnorweave.network import ArgMax, Dense, Threshold
 
 
 @pytest.fixture
@@ -28,6 +29,46 @@ def test_classes_and_ties(check, rng, op):
         chain.add("Mul", 0.25 if op == "scores" else -0.25)
     network = check(chain)
     assert (op in ("scores", "negated")) == ("lowest of equals" in network.history[-1])
+
+
+@pytest.mark.parametrize("way", ["Add", "Gemm", "falling", "fractions alone"])
+def test_offsets_of_classes(check, rng, way):
+    """Whole steps of them are constant channels, and what is left decides between equal sums."""
+    chain = bits("n", 12).weights("MatMul", rng.normal(size=(12, 9))).add("BipolarQuant", 1.0)
+    weights, offsets = np.repeat(rng.normal(size=(9, 3)), 2, axis=1), np.array([0.25, -3.5, 2.75, 0.75, 4.5, 4.25])
+    match way:
+        case "Gemm":
+            chain.weights("Gemm", weights, offsets)
+        case "Add":
+            chain.weights("MatMul", weights).add("Add", offsets)
+        case "falling":
+            chain.weights("MatMul", weights).add("Sub", offsets, first=True).add("Mul", 0.5)
+        case _:
+            chain.weights("MatMul", weights).add("Add", offsets % 2)
+    network = check(chain)
+    assert any("classes have offsets of their own" in line for line in network.history)
+    assert any("constant channels before the last layer" in line for line in network.history) == (
+        way != "fractions alone"
+    )
+    assert isinstance(network.layers[-1], ArgMax)
+    assert network.layers[-1].order is not None
+
+
+def test_equal_offsets_of_classes_need_no_order(check, rng):
+    chain = bits("n", 12).weights("MatMul", rng.normal(size=(12, 9))).add("BipolarQuant", 1.0)
+    network = check(chain.weights("MatMul", rng.normal(size=(9, 4))).add("Add", np.array([-1.0, 1.0, -1.0, 3.0])))
+    assert isinstance(network.layers[-1], ArgMax)
+    assert network.layers[-1].order is None
+
+
+def test_offsets_of_classes_that_float32_rounds_as_it_adds_them_are_refused(tmp_path, rng):
+    """Equal sums of two classes of one offset, with which one accumulator starts and another ends."""
+    chain = bits("n", 12).weights("MatMul", rng.normal(size=(12, 9))).add("BipolarQuant", 1.0)
+    chain.weights("Gemm", rng.normal(size=(9, 4)), np.array([0.1, 0.1, 0.7, -0.3]))
+    with pytest.raises(
+        UnsupportedError, match=r"equal sums may come out unequal, since its bias is added inside .*: here of"
+    ):
+        load_any(chain.save(tmp_path / "net.onnx"))
 
 
 def test_sign_of_0(tmp_path, check, rng):

@@ -112,6 +112,17 @@ def test_torch_sign_gives_a_third_value_where_0_can_occur(load, rng):
         load({"w": np.zeros((2, 9))}, layers, (1, 3, 3))
 
 
+@pytest.mark.parametrize("kind", ["conv", "dense"])
+def test_a_bias_that_decides_is_refused(load, kind):
+    """By itself -1e-7, and 0 where an accumulator starts with it: -1e-7 + 1 - 1."""
+    flat = [{"kind": "flatten"}] if kind == "dense" else []
+    layers = [*PIXELS, *flat, {"kind": kind, "weight": "w", "bias": "b"}, {"kind": "sign", "zero": 1}]
+    weights = np.ones((1, 4) if kind == "dense" else (1, 1, 2, 2))
+    with pytest.raises(UnsupportedError, match=r"channel 0 can sum to 0, .* since its bias is added inside the sum; "):
+        load({"w": weights, "b": np.array([-1e-7])}, layers, (1, 2, 2))
+    assert load({"w": weights, "b": np.array([-1.5])}, layers, (1, 2, 2)).layers[1].thresholds.tolist() == [2]
+
+
 def test_padding_scales_and_offsets(load):
     layers = [*PIXELS, {"kind": "conv", "weight": "w", "padding": [0, 1, 2, 0]},
               {"kind": "affine", "scale": "alpha", "offset": [0.5, -1.0]}, {"kind": "sign", "zero": 1}]  # fmt: skip

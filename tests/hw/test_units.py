@@ -104,17 +104,18 @@ def test_global_sum_of_nothing_is_refused():
 
 
 def test_pixel_table(pace, stream, rng):
-    table = tuple(int(v) for v in rng.integers(0, 32, 256))
-    unit = PixelTable(table=table, channels=2, output_bits=5)
+    one, other = (tuple(int(v) for v in rng.integers(0, 32, 256)) for _ in range(2))
+    unit = PixelTable(tables=(one, other), output_bits=5)
     pixels = [(p, 255 - p) for p in range(256)]
     result = stream(unit, [[pack(pixel, 8) for pixel in pixels]], 256, pace)
-    assert result.outputs == [[pack([table[a], table[b]], 5) for a, b in pixels]]
+    assert result.outputs == [[pack([one[a], other[b]], 5) for a, b in pixels]]
 
 
 @pytest.mark.parametrize("table", [(0,) * 255, (0,) * 255 + (4,), (0,) * 255 + (-1,)])
 def test_pixel_table_refuses(table):
-    with pytest.raises(ValueError, match="Table must hold 256 entries of 2 bits"):
-        PixelTable(table=table, channels=1, output_bits=2)
+    for tables in ((table,), ((0,) * 256, table), ()):
+        with pytest.raises(ValueError, match="Each channel's table must hold 256 entries of 2 bits"):
+            PixelTable(tables=tables, output_bits=2)
 
 
 @pytest.mark.parametrize(("classes", "lanes"), [(10, 1), (10, 10), (10, 4), (7, 3), (1, 1), (2, 2)])
@@ -133,9 +134,19 @@ def test_argmax_takes_the_lowest_of_ties(classes, lanes, shape, pace, stream, rn
         assert result.interval_cycles == unit.words
 
 
+def test_argmax_gives_the_class_of_the_first_of_ties(pace, stream, rng):
+    scores, order = rng.integers(0, 3, (40, 5)), (3, 0, 4, 1, 2)
+    unit = ArgMax(classes=5, lanes=2, sum_shape=unsigned(3), order=order)
+    frames = [[pack(word, 3) for word in np.pad(row, (0, 1)).reshape(-1, 2)] for row in scores]
+    result = stream(unit, frames, 1, pace)
+    assert [o[0] for o in result.outputs] == [order[place] for place in scores.argmax(1)]
+
+
 def test_argmax_refuses_more_lanes_than_classes():
     with pytest.raises(ValueError, match=r"lanes=3 is not within 1\.\.2"):
         ArgMax(classes=2, lanes=3, sum_shape=unsigned(2))
+    with pytest.raises(ValueError, match=r"order=\(0, 0\) does not have each of 2 classes once"):
+        ArgMax(classes=2, lanes=1, sum_shape=unsigned(2), order=(0, 0))
 
 
 def test_stream_register(pace, stream, rng):

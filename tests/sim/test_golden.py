@@ -23,7 +23,12 @@ def loop_input(spec, frame):
     values = {}
     for c, y, x in itertools.product(range(channels), range(height), range(width)):
         raw = int(frame[c][y][x])
-        values[c, y, x] = 2 * raw - 1 if spec.kind == "bits" else raw if spec.table is None else int(spec.table[raw])
+        if spec.kind == "bits":
+            values[c, y, x] = 2 * raw - 1
+        elif spec.table is None:
+            values[c, y, x] = raw
+        else:
+            values[c, y, x] = int(spec.table[raw] if spec.table.ndim == 1 else spec.table[c, raw])
     return values, spec.shape
 
 
@@ -78,7 +83,8 @@ def loop_run(network, frame):
                 values = {p: sum(1 if v >= limit else -1 for limit in rows[p[0]]) for p, v in values.items()}
             case ArgMax():
                 scores = [values[c, 0, 0] for c in range(shape[0])]
-                yield layer.name, scores.index(max(scores))
+                first = scores.index(max(scores))
+                yield layer.name, first if layer.order is None else layer.order[first]
                 return
         yield (
             layer.name,
@@ -95,10 +101,11 @@ def signs(rng, shape):
 
 def random_input(rng):
     shape = (int(rng.integers(1, 4)), int(rng.integers(3, 9)), int(rng.integers(3, 9)))
-    kind = rng.choice(["pixels", "bits", "table"])
+    kind = rng.choice(["pixels", "bits", "table", "tables"])
     if kind == "bits":
         return InputSpec(kind="bits", shape=shape)
-    table = rng.integers(-200, 200, 256).astype(np.int16) if kind == "table" else None
+    sizes = {"table": (256,), "tables": (shape[0], 256)}.get(str(kind))
+    table = None if sizes is None else rng.integers(-200, 200, sizes).astype(np.int16)
     return InputSpec(kind="pixels", shape=shape, table=table)
 
 
@@ -151,7 +158,7 @@ def random_network(seed):
         threshold(largest)
         add(Dense(name=f"d{len(layers)}", weights=signs(rng, (int(rng.integers(2, 6)), math.prod(shape)))))
     if rng.random() < 0.7:
-        add(ArgMax(name="class"))
+        add(ArgMax(name="class", order=rng.permutation(shape[0]).tolist() if rng.random() < 0.3 else None))
     return Network(name="random", input=spec, layers=tuple(layers))
 
 
@@ -187,6 +194,16 @@ def test_equal_scores_give_the_lowest_class():
     layers = (Dense(name="d", weights=weights), ArgMax(name="a"))
     network = Network(name="n", input=InputSpec(kind="bits", shape=(2, 1, 1)), layers=layers)
     assert golden.run(network, np.ones((1, 2, 1, 1), np.uint8)).outputs.tolist() == [1]
+
+
+def test_equal_scores_give_the_first_class_of_an_order():
+    weights = np.array([[1, -1], [1, 1], [1, 1]], dtype=np.int8)
+    layers = (Dense(name="d", weights=weights), ArgMax(name="a", order=(1, 2, 0)))
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(2, 1, 1)), layers=layers)
+    result = golden.run(network, np.ones((1, 2, 1, 1), np.uint8))
+    assert result.outputs.tolist() == [2]
+    assert result.scores is not None
+    assert result.scores.tolist() == [[2, 0, 2]]  # by class
 
 
 def test_wrong_frames_are_named():

@@ -10,3 +10,22 @@ def affine(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert scale > 0
     expected = float(theirs.flat[low]) + scale * (ours.astype(np.float64) - int(ours.flat[low]))
     assert np.abs(theirs - expected).max() < min(1e-5 * np.abs(theirs).max(), scale / 8)
+
+
+def affine_scores(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Scores of ours [images, classes] are a framework's but for one rising scale and an offset of each class."""
+    ours = ours.astype(np.float64)
+    spread = np.ptp(ours, 0)
+    column = theirs[:, int(spread.argmax())]
+    scale = float(np.ptp(column)) / float(spread.max())
+    offsets = theirs[0] - scale * ours[0]
+    assert scale > 0
+    assert np.abs(theirs - scale * ours - offsets).max() < min(1e-5 * np.abs(theirs).max(), scale / 8)
+
+
+def same_order(ours: np.ndarray, theirs: np.ndarray, where: str) -> None:
+    """Each value of ours is always the same one of theirs, and a larger one is a larger one."""
+    values, which = np.unique(ours, return_inverse=True)
+    found = [np.unique(theirs.ravel()[which.ravel() == n]) for n in range(len(values))]
+    assert all(len(f) == 1 for f in found), f"{where}: one value of ours is several of theirs: {found}"
+    assert np.all(np.diff(np.concatenate(found)) > 0), f"{where}: the order differs: {values} {found}"

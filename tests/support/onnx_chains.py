@@ -1,11 +1,12 @@
 """Small ONNX graphs for tests: building them, and comparing what is imported with ONNX's own reference evaluator."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from affine_values import affine
+from affine_values import affine, affine_scores
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
@@ -18,6 +19,18 @@ QONNX = {
     "BipolarQuant": "onnx.brevitas",
     "Quant": "qonnx.custom_op.general",
     "MultiThreshold": "finn.custom_op.general",
+}
+
+ROUNDED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "ROUND": np.round,
+    "HALF_EVEN": np.round,
+    "FLOOR": np.floor,
+    "CEIL": np.ceil,
+    # Up is away from 0, and down towards it.
+    "UP": lambda y: np.where(y > 0, np.ceil(y), np.floor(y)),
+    "DOWN": lambda y: np.where(y > 0, np.floor(y), np.ceil(y)),
+    "HALF_UP": lambda y: np.where(y > 0, np.floor(y + 0.5), np.ceil(y - 0.5)),
+    "HALF_DOWN": lambda y: np.where(y > 0, np.ceil(y - 0.5), np.floor(y + 0.5)),
 }
 
 
@@ -38,9 +51,7 @@ class Quant(OpRun):
         else:
             low = -(2 ** (bits - 1)) + narrow if signed else 0
             high = 2 ** (bits - 1) - 1 if signed else 2**bits - 1 - narrow
-            y = {"ROUND": np.round, "FLOOR": np.floor, "CEIL": np.ceil}[rounding_mode](
-                np.minimum(np.maximum(y, low), high)
-            )
+            y = ROUNDED[rounding_mode](np.minimum(np.maximum(y, low), high))
         return (((y - zero) * scale).astype(np.float32),)
 
 
@@ -50,8 +61,8 @@ class MultiThreshold(OpRun):
     def _run(self, x, thresholds, out_scale=1.0, out_bias=0.0, out_dtype="", data_layout="NCHW"):
         v = np.moveaxis(x, 1 if data_layout == "NCHW" else -1, -1)[..., None]
         count = (v >= thresholds).sum(-1)
-        y = np.moveaxis(out_scale * count + out_bias, -1, 1 if data_layout == "NCHW" else -1)
-        return (y.astype(np.float32),)
+        y = np.float32(out_scale) * count.astype(np.float32) + np.float32(out_bias)
+        return (np.moveaxis(y, -1, 1 if data_layout == "NCHW" else -1),)
 
 
 class Chain:
@@ -124,7 +135,7 @@ def compared(
         assert np.array_equal(got.outputs, want.ravel())
     else:
         assert np.array_equal(got.outputs, want.argmax(1))
-        affine(got.scores, want)
+        affine_scores(got.scores, want)
     return network
 
 

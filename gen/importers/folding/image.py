@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
@@ -11,7 +12,7 @@ from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.signals import Pixels, Words
 from xnorweave.network import Shape
 
-__all__ = ["PixelRule", "image_layout", "in_words", "pixels_of"]
+__all__ = ["PixelRule", "as_image", "image_layout", "pixels_of"]
 
 PixelRule = Literal["auto", "unit", "raw"]
 
@@ -34,7 +35,19 @@ def image_layout(batch: int, sizes: Sequence[int]) -> Layout:
     return Layout.plain(batch, shape, tuple(sizes))
 
 
-def in_words(layout: Layout) -> str:
+def as_image(pixels: Pixels, most_channels: int = MOST_COLOURS) -> Pixels:
+    """Pixels alike in all channels that were reshaped to rank 4, as the image with channels first that this is."""
+    layout = pixels.layout
+    if len(layout.shape) != 4 or not layout.is_plain or np.any(pixels.values != pixels.values[:1]):
+        return pixels
+    if layout.order.shape[0] > most_channels:
+        return pixels
+    channels, height, width = layout.order.shape
+    values = np.repeat(pixels.values[:1], channels, axis=0)
+    return replace(pixels, layout=Layout.plain(layout.batch, (channels, height, width)), values=values)
+
+
+def _in_words(layout: Layout) -> str:
     """What the dimensions of an image are taken for, without its batch."""
     _, height, width = layout.map
     sizes = layout.order.shape
@@ -69,11 +82,11 @@ def pixels_of(layout: Layout, rule: PixelRule, words: Words, where: str, *, idea
     values, exact = np.arange(256, dtype=np.float32), tuple(map(Fraction, range(256)))
     if rule == "unit":
         values, exact = values / np.float32(255), tuple(n / 255 for n in exact)
-    note = f"{where}: {'pixel / 255' if rule == 'unit' else 'the pixel itself'}"
+    notes = (f"{where}: {'pixel / 255' if rule == 'unit' else 'the pixel itself'}", f"{where}: {_in_words(layout)}")
     return Pixels(
         layout=layout,
         words=words,
         values=np.repeat(values[None], layout.map[0], axis=0),
         ideal=exact if ideal else None,
-        notes=(note,),
+        notes=notes,
     )

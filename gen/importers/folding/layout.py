@@ -96,10 +96,10 @@ class Layout:
         Raises
         ------
         UnsupportedError
-            Where it differs within a channel, or does not broadcast to the tensor's own shape.
+            Where it differs within a channel, or does not broadcast to the tensor's own shape and rank.
         """
         channels = self.map[0]
-        if constant.size == 1:
+        if constant.size == 1 and constant.ndim <= len(self.shape):
             return np.repeat(constant.ravel(), channels)
         if constant.ndim == len(self.shape) and constant.shape[0] == 1:
             constant = constant[0]

@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
-from xnorweave.importers.folding.integers import integer_table, integers_of
+from xnorweave.importers.folding.integers import Integers, integers_of, pixel_table
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.offsets import border
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
 from xnorweave.importers.folding.signals import Pixels, Signal, Step, Sums, Totals, fractions_of
 from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
 
-__all__ = ["conv_sums", "dense_sums", "plus", "times", "within_sum"]
+__all__ = ["conv_sums", "dense_sums", "within_sum"]
 
 MAX_WEIGHTS = 1 << 26
+MAX_INT64 = (1 << 63) - 1
+ONE = np.float32(1)
 
 
 def dense_sums(signal: Signal, weights: NDArray[np.float32]) -> Sums:
@@ -63,24 +65,14 @@ def conv_sums(signal: Signal, weights: NDArray[np.float32], *, stride: int, padd
     return _sums(signal, weights, layout, stride=stride, padding=padding, groups=groups)
 
 
-def plus(sums: Sums, constant: NDArray[np.float32]) -> Sums:
-    """The sums and a constant that broadcasts to them."""
-    return _constant_step(sums, rules.ADD, constant)
-
-
-def times(sums: Sums, constant: NDArray[np.float32]) -> Sums:
-    """The sums times a constant that broadcasts to them."""
-    return _constant_step(sums, rules.MULTIPLY, constant)
-
-
-def within_sum(sums: Sums, factor: np.float32, bias: NDArray[np.float32] | None) -> Sums:
+def within_sum(sums: Sums, bias: NDArray[np.float32] | None, factor: np.float32 = ONE) -> Sums:
     """Sums of a layer times a factor, plus a bias: behind the sum, or, where frameworks like, within it."""
     added: tuple[Fraction, ...] = ()
     if factor != 1:
-        sums = times(sums, np.array(factor))
+        sums = _constant_step(sums, rules.MULTIPLY, np.array(factor))
     if bias is not None:
         added = fractions_of(sums.layout.per_channel(bias))
-        sums = plus(sums, bias)
+        sums = _constant_step(sums, rules.ADD, bias)
     changes = {"factor": Fraction(float(factor)), "bias": added, "steps": len(sums.steps)}
     return replace(sums, error=replace(sums.error, scale=sums.scale, offset=sums.offset, **changes))
 
@@ -100,18 +92,18 @@ def _sums(
 ) -> Sums:
     """The sums of real weights, in our order, over a layer's input."""
     _check_budget(signal, weights)
-    values, source = integers_of(signal), _source(signal)
+    padded = any(padding)
+    values, source = integers_of(signal, padded=padded), _source(signal, padded=padded)
     magnitudes = _magnitudes(weights, signal.words.weights)
     signs = np.where(weights > 0, np.int8(1), np.int8(-1))
-    scale = tuple(m * values.scale for m in magnitudes)
-    around = border(signal, signs, values, groups) if any(padding) and values.offset else None
+    scale = tuple(m * s for m, s in zip(magnitudes, _scales(values, len(signs), groups), strict=True))
+    around = border(signal, signs, values, groups) if padded and any(values.offsets) else None
     ours = _for_integers(signs, values.signs, signal, groups)
     if around is None:
-        totals = signs.reshape(len(signs), -1).sum(1, dtype=np.int64)
-        offset = tuple(m * values.offset * int(t) for m, t in zip(magnitudes, totals, strict=True))
+        offset = tuple(m * o for m, o in zip(magnitudes, _offsets(values, signs, groups), strict=True))
     else:
         ours, offset = np.concatenate([ours, around.weights], 1), tuple(Fraction(0) for _ in magnitudes)
-    low, step, count = _reach(ours, (*values.integers, 0) if any(padding) else values.integers)
+    low, step, count = _reach(ours, (*values.integers, 0) if padded else values.integers)
     return Sums(
         layout=layout,
         words=signal.words,
@@ -128,7 +120,7 @@ def _sums(
         first_scale=scale,
         first_offset=offset,
         error=Rounding(
-            inputs=tuple(values.scale * v + values.offset for v in values.integers),
+            inputs=values.values(),
             input_error=values.rounding,
             cause=values.cause,
             magnitudes=magnitudes,
@@ -139,6 +131,27 @@ def _sums(
         scale=scale,
         offset=offset,
     )
+
+
+def _scales(values: Integers, outputs: int, groups: int) -> list[Fraction]:
+    """What one of the inputs' integers is worth to each output, whose filter has the channels of its own group."""
+    each = len(values.scales) // groups
+    found = [values.scale(slice(n * each, (n + 1) * each)) for n in range(groups)]
+    return [found[n * groups // outputs] for n in range(outputs)]
+
+
+def _offsets(values: Integers, signs: NDArray[np.int8], groups: int) -> list[Fraction]:
+    """What the inputs' offsets add to each output whose weights are ``signs``."""
+    if len(set(values.offsets)) == 1:
+        return [values.offsets[0] * int(n) for n in signs.reshape(len(signs), -1).sum(1, dtype=np.int64)]
+    # Whole numbers over one denominator; features of a channel stand together.
+    denominator = math.lcm(*(offset.denominator for offset in values.offsets))
+    numerators = [int(offset * denominator) for offset in values.offsets]
+    dtype = np.int64 if max(map(abs, numerators)) * signs[0].size <= MAX_INT64 else object
+    each, outputs = len(numerators) // groups, len(signs) // groups
+    counts = signs.reshape(groups, outputs, each, -1).sum(3, dtype=np.int64).astype(dtype)
+    parts = np.array(numerators, dtype).reshape(groups, each)
+    return [Fraction(int(n), denominator) for group, part in zip(counts, parts, strict=True) for n in group @ part]
 
 
 def _for_integers(
@@ -162,14 +175,14 @@ def _reach(signs: NDArray[np.int8], integers: Sequence[int]) -> tuple[NDArray[np
     return lowest, step, fan_in * (high - low) // step + 1
 
 
-def _source(signal: Signal) -> InputSpec | None:
+def _source(signal: Signal, *, padded: bool) -> InputSpec | None:
     """The network's input, where the signal is that; else the one it comes from."""
     if not isinstance(signal, Pixels):
         return signal.source
-    table = np.array(integer_table(signal)[0])
-    return InputSpec(
-        kind="pixels", shape=signal.layout.map, table=None if np.array_equal(table, np.arange(256)) else table
-    )
+    rows = np.array(pixel_table(signal, padded=padded).rows)
+    plain = np.array_equal(rows, np.arange(256)[None])
+    table = None if plain else rows[0] if len(rows) == 1 else rows
+    return InputSpec(kind="pixels", shape=signal.layout.map, table=table)
 
 
 def _check_budget(signal: Signal, weights: NDArray) -> None:

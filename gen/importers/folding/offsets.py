@@ -18,7 +18,7 @@ from xnorweave.importers.folding.integers import Integers
 from xnorweave.importers.folding.signals import Pixels, Signal, Sums
 from xnorweave.network import Conv2D, Dense, GlobalSum, InputSpec, Layer, Threshold
 
-__all__ = ["Border", "border", "with_equal_offsets"]
+__all__ = ["Border", "border", "with_equal_offsets", "with_steps_added"]
 
 MAX_SUM = (1 << 31) - 2
 
@@ -96,7 +96,7 @@ def border(signal: Signal, signs: NDArray[np.int8], values: Integers, groups: in
         raise UnsupportedError(
             "pads with zeros, which are no value of a pixel here; quantize the input, or shift it by a simple fraction"
         )
-    levels, offset = max(values.integers), values.offset / values.scale
+    levels, offset = max(values.integers), values.offset / (values.scale() if groups == 1 else values.scales[0])
     totals = signs.sum(1, dtype=np.int64) * (1 if offset > 0 else -1)
     count, layers = int(np.abs(totals).max()), None
     # Where 0 is one of the activations, our integer for it is the negative of the offset.
@@ -124,41 +124,65 @@ def with_equal_offsets(sums: Sums) -> Sums:
         return sums
     scale, lowest = sums.first_scale[0], min(sums.first_offset)
     apart = [(o - lowest) / scale for o in sums.first_offset]
-    shape = sums.source.shape
-    levels = positions = 1
+    values, positions = _constants_before(sums)
+    value = next((v for v in values if not any(d % (2 * v * positions) for d in apart)), 0)
+    if not value or not any(apart):
+        return sums
+    why = "since its input's values are not symmetric about 0, which gives each class an offset of its own"
+    added = _with_constants(sums, value, [int(d / (2 * value * positions)) for d in apart], why)
+    return sums if added is None else added
+
+
+def with_steps_added(sums: Sums, steps: Sequence[int]) -> Sums | None:
+    """Sums of a dense layer to which so many of their steps are added; None where no constant channels do that."""
+    values, positions = _constants_before(sums)
+    if sums.source is None or not any(2 * v * positions == sums.step for v in values):
+        return None
+    return _with_constants(sums, sums.step // (2 * positions), steps, "which give each class its own offset")
+
+
+def _constants_before(sums: Sums) -> tuple[range, int]:
+    """Values that constant channels before a dense layer can have, and at how many positions each counts."""
+    if sums.source is None or not sums.layers:
+        return range(0), 1
+    shape, levels, positions = sums.source.shape, 1, 1
     for layer in sums.layers:
         levels = layer.levels if isinstance(layer, Threshold) else levels
         positions = shape[1] * shape[2] if isinstance(layer, GlobalSum) else 1
         shape = layer.output_shape(shape)
+    return range(levels, 0, -2), positions
+
+
+def _with_constants(sums: Sums, value: int, plus: Sequence[int], why: str) -> Sums | None:
+    """Sums with more inputs, of a constant value: each output weights as many by +1 as ``plus`` says, others by -1."""
+    assert sums.source is not None
+    shape = sums.source.shape
+    _, positions = _constants_before(sums)
+    for layer in sums.layers:
+        shape = layer.output_shape(shape)
     features = shape[1] * shape[2]
-    value = next((v for v in range(levels, 0, -2) if not any(d % (2 * v * positions) for d in apart)), 0)
-    if not value or not any(apart):
-        return sums
-    plus = np.array([int(d / (2 * value * positions)) for d in apart])
-    channels = -(-int(plus.max()) // features)
+    channels = -(-max(plus) // features)
     layers = _with_constant_channels(sums, channels, value)
     if layers is None or channels > shape[0]:
-        return sums
-    more = np.where(np.arange(channels * features) < plus[:, None], np.int8(1), np.int8(-1))
+        return None
+    more = np.where(np.arange(channels * features) < np.array(plus)[:, None], np.int8(1), np.int8(-1))
     moved = value * positions * more.sum(1, dtype=np.int64)
-    offset = tuple(o - scale * int(m) for o, m in zip(sums.first_offset, moved, strict=True))
-    note = (
-        f"{channels} constant channels before the last layer, since its input's values are not symmetric about 0, "
-        "which gives each class an offset of its own"
-    )
+    first = zip(sums.first_offset, sums.first_scale, moved, strict=True)
     return _with_offset(
         replace(
             sums, layers=layers, weights=np.concatenate([sums.weights, more], 1), low=sums.low + moved,
-            notes=(*sums.notes, note),
+            notes=(*sums.notes, f"{channels} constant channels before the last layer, {why}"),
         ),
-        offset,
+        tuple(offset - scale * int(m) for offset, scale, m in first),
     )  # fmt: skip
 
 
 def _with_offset(sums: Sums, first_offset: tuple[Fraction, ...]) -> Sums:
     """The sums with another offset of the layer itself, and what the steps behind it make of that."""
-    error = replace(sums.error, offset=first_offset)
-    begun = replace(sums, first_offset=first_offset, steps=(), scale=sums.first_scale, offset=first_offset, error=error)
-    for step in sums.steps:
+    begun = replace(sums, first_offset=first_offset, steps=(), scale=sums.first_scale, offset=first_offset)
+    for step in sums.steps[: sums.error.steps]:
+        begun = begun.then(step)
+    begun = replace(begun, error=replace(sums.error, offset=begun.offset))
+    for step in sums.steps[sums.error.steps :]:
         begun = begun.then(step)
     return begun

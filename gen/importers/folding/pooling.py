@@ -1,17 +1,16 @@
-"""Max pooling, the choice of a class, and what a network has to end with."""
+"""Max pooling, and what a network has to end with."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError
+from xnorweave.importers.folding.classes import classified
 from xnorweave.importers.folding.layout import Layout
-from xnorweave.importers.folding.offsets import with_equal_offsets
 from xnorweave.importers.folding.signals import Activations, Classes, Signal, Sums, Totals, kind_of
-from xnorweave.importers.folding.thresholds import MAX_VALUES, weighted_layer
-from xnorweave.network import ArgMax, Layer, MaxPool
+from xnorweave.network import MaxPool
 
-__all__ = ["classified", "finished", "pooled"]
+__all__ = ["finished", "pooled"]
 
 
 def pooled(signal: Signal, *, size: int, stride: int) -> Signal:
@@ -49,76 +48,6 @@ def _rising(sums: Sums) -> np.ndarray:
     return rising
 
 
-def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
-    """Class of the largest score, the lowest of equals; scores may be sums with one rising rule for all classes.
-
-    Parameters
-    ----------
-    signal : Signal
-        The scores.
-    apart : float
-        By how much the scores of different sums have to differ at least, where a softmax rounds them again.
-
-    Raises
-    ------
-    UnsupportedError
-        Where the largest score could be that of another class than the largest sum.
-    """
-    if not isinstance(signal, Sums) or signal.weights.ndim != 2 or len(signal.layout.shape) != 2 or signal.pools:
-        raise UnsupportedError(f"chooses a class; only from the sums [batch, classes] of {signal.words.dense}")
-    signal = with_equal_offsets(signal)
-    _check_one_rule(signal)
-    if signal.error.any():
-        remedy = "; multiply by scales that are no powers of two behind the last layer, the same for all classes"
-        raise UnsupportedError(
-            "chooses a class from float32 sums that depend on the order of additions, so equal sums may come out "
-            f"unequal{f', since {signal.error.reason(0)}' if signal.error.input_error else remedy}"
-        )
-    falls, (least, most) = signal.scale[0] < 0, (int(signal.low.min()), int(signal.high.max()))
-    if (most - least) * len(signal.weights) > MAX_VALUES:
-        raise UnsupportedError(
-            f"chooses one of {len(signal.weights)} classes from sums of {most - least} values, too many to check them "
-            "all; pool the map before"
-        )
-    sums = np.arange(least, most + 1)[None]
-    first = signal.evaluate(sums, slice(0, 1))[0]
-    rises = np.diff(first)
-    if not ((rises < -apart) if falls else (rises > apart)).all():
-        raise UnsupportedError("float32 gives different sums the same score; scale or shift the scores less")
-    for row in range(1, len(signal.weights)):
-        if not np.array_equal(signal.evaluate(sums, slice(row, row + 1))[0], first):
-            raise UnsupportedError(
-                f"float32 gives classes 0 and {row} different scores for the same sum; scale and shift all alike"
-            )
-    layer = weighted_layer(signal, -signal.weights if falls else signal.weights)
-    layers: tuple[Layer, ...] = (*signal.layers, layer, ArgMax(name="classify"))
-    layout = Layout.plain(signal.layout.batch, (1, 1, 1), (1,))
-    return Classes(
-        layout=layout,
-        words=signal.words,
-        source=signal.source,
-        layers=layers,
-        notes=signal.notes,
-        # A falling score is that of negated sums.
-        ours=(abs(signal.scale[0]), signal.offset[0]),
-    )
-
-
-def _check_one_rule(sums: Sums) -> None:
-    for what, values in (("scale", sums.scale), ("offset", sums.offset)):
-        if len(set(values)) != 1:
-            other = next(n for n, v in enumerate(values) if v != values[0])
-            remedy = "train the last layer without bias, with one scale and no batch norm behind it"
-            if what == "offset" and len(set(sums.first_offset)) != 1:
-                remedy = "give the quantizer before the last layer values that are symmetric about 0, such as -1 and 1"
-            raise UnsupportedError(
-                f"scores of classes 0 and {other} have {what}s {float(values[0]):g} and {float(values[other]):g}, so "
-                f"the largest score is not the largest sum; {remedy}"
-            )
-    if not sums.scale[0]:
-        raise UnsupportedError("scores have the scale 0, so all classes are equal; check the constants")
-
-
 def finished(signal: Signal) -> Signal:
     """What a network gives, with all its layers: classes, or activations; the scores of classes become classes.
 
@@ -137,7 +66,10 @@ def finished(signal: Signal) -> Signal:
         case Activations() if signal.layout.is_plain and not np.any(np.diff(signal.values) <= 0):
             return signal
         case Activations():
-            raise UnsupportedError("gives activations that are moved or negated; end the graph with the quantizer")
+            raise UnsupportedError(
+                "gives activations that are moved or negated, as a negative scale behind a max pooling does; end the "
+                "graph with the quantizer, and a pooling behind it"
+            )
         case Totals():
             raise UnsupportedError("gives averages of activations; put a layer that chooses the class behind them")
         case _:

@@ -202,7 +202,41 @@ _BIPOLAR_QUANT = Rule(
     values=lambda scale, zero: (np.array([[-1, 1]], np.float32) - zero) * scale,
     bounds=lambda scale, zero: (Bound(level=-zero[0] * scale[0]),),
 )
-_ROUNDERS = {"ROUND": np.round, "FLOOR": np.floor, "CEIL": np.ceil}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rounding:
+    """A rounding to whole numbers, as QONNX computes it.
+
+    Parameters
+    ----------
+    apply : callable
+        In float32.
+    least : callable
+        ``least(n)`` is by how much ``x`` may be below ``n`` and reach it still, and whether it has to exceed that.
+    """
+
+    apply: Callable[[NDArray], NDArray]
+    least: Callable[[int], tuple[Fraction, bool]]
+
+
+_HALF = Fraction(1, 2)
+_NEAREST = _Rounding(apply=np.round, least=lambda n: (_HALF, n % 2 == 1))
+_ROUNDERS = {
+    "ROUND": _NEAREST,
+    "HALF_EVEN": _NEAREST,
+    "FLOOR": _Rounding(apply=np.floor, least=lambda n: (Fraction(0), False)),
+    "CEIL": _Rounding(apply=np.ceil, least=lambda n: (Fraction(1), True)),
+    # Up is away from 0 here, and down towards it.
+    "UP": _Rounding(apply=lambda x: np.sign(x) * np.ceil(np.abs(x)), least=lambda n: (Fraction(n > 0), n > 0)),
+    "DOWN": _Rounding(apply=np.trunc, least=lambda n: (Fraction(n <= 0), n <= 0)),
+    "HALF_UP": _Rounding(
+        apply=lambda x: np.sign(x) * np.floor(np.abs(x) + np.float32(0.5)), least=lambda n: (_HALF, n <= 0)
+    ),
+    "HALF_DOWN": _Rounding(
+        apply=lambda x: np.sign(x) * np.ceil(np.abs(x) - np.float32(0.5)), least=lambda n: (_HALF, n > 0)
+    ),
+}
 
 
 def whole_steps(low: int, high: int, rounding: str = "ROUND") -> Rule:
@@ -212,10 +246,10 @@ def whole_steps(low: int, high: int, rounding: str = "ROUND") -> Rule:
     ----------
     low, high : int
         Of the whole numbers.
-    rounding : {"ROUND", "FLOOR", "CEIL"}
-        To the nearest, and of two to the even one; down; up.
+    rounding : str
+        One of QONNX's rounding modes.
     """
-    around = _ROUNDERS[rounding]
+    around, least = _ROUNDERS[rounding].apply, _ROUNDERS[rounding].least
 
     def apply(x: NDArray, scale: NDArray, zero: NDArray) -> NDArray:
         y = around(np.clip(x / scale + zero, np.float32(low), np.float32(high)))
@@ -228,7 +262,7 @@ def whole_steps(low: int, high: int, rounding: str = "ROUND") -> Rule:
     def bounds(scale: Sequence[Fraction], zero: Sequence[Fraction]) -> list[Bound]:
         found = []
         for n in range(low + 1, high + 1):
-            lead, strict = {"ROUND": (Fraction(1, 2), n % 2 == 1), "FLOOR": (0, False), "CEIL": (1, True)}[rounding]
+            lead, strict = least(n)
             found.append(Bound(level=(n - lead - zero[0]) * scale[0], strict=strict))
         return found
 
@@ -276,10 +310,10 @@ def levels(scale: float, bias: float, thresholds: int) -> Rule:
     """FINN's MultiThreshold: how many thresholds ``x`` reaches, times ``scale``, plus ``bias``; constants: these."""
 
     def valued(count: NDArray) -> NDArray:
-        return (scale * count + bias).astype(np.float32)
+        return np.float32(scale) * count + np.float32(bias)
 
     def apply(x: NDArray, constants: NDArray) -> NDArray:
-        count = np.zeros(x.shape, np.float64)
+        count = np.zeros(x.shape, np.float32)
         for n in range(thresholds):
             count += x >= constants[..., n : n + 1]
         return valued(count)
@@ -287,6 +321,6 @@ def levels(scale: float, bias: float, thresholds: int) -> Rule:
     return Rule(
         apply=apply,
         thresholds=thresholds,
-        values=lambda constants: valued(np.arange(thresholds + 1, dtype=np.float64)[None]),
+        values=lambda constants: valued(np.arange(thresholds + 1, dtype=np.float32)[None]),
         bounds=lambda constants: [Bound(level=level) for level in sorted(constants)],
     )

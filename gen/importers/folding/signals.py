@@ -172,14 +172,14 @@ class Classes(_Signal):
 
     Parameters
     ----------
-    ours : tuple of two Fraction
-        Scale and offset from our sums to the scores.
-    scores : tuple of two Fraction, optional
-        The same where the network gives the scores themselves.
+    ours : tuple of Fraction and of tuple of Fraction
+        Scale, and offset of each class, from our sums to the scores.
+    scores : the same, optional
+        Where the network gives the scores themselves.
     """
 
-    ours: tuple[Fraction, Fraction]
-    scores: tuple[Fraction, Fraction] | None = None
+    ours: tuple[Fraction, tuple[Fraction, ...]]
+    scores: tuple[Fraction, tuple[Fraction, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

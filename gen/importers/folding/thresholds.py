@@ -27,15 +27,18 @@ class _Firing:
     every : int
         Of the quantizer's thresholds only each ``every``-th is needed: sums reach that many at once.
     thresholds : int64 array [channels, levels]
-        Ascending, of the sum, or of its negative where it falls.
-    falls, rises : bool array [channels]
+        Ascending, of the sum, or of its negative where that is pooled or the value falls.
+    negated, turned, constant : bool array [channels]
+        Whether the weights are negated; whether the highest value is then that of no threshold reached; and whether the
+        value is always the same.
     not_exact, not_in_all_orders : bool array [channels]
     """
 
     every: int
     thresholds: NDArray[np.int64]
-    falls: NDArray[np.bool_]
-    rises: NDArray[np.bool_]
+    negated: NDArray[np.bool_]
+    turned: NDArray[np.bool_]
+    constant: NDArray[np.bool_]
     not_exact: NDArray[np.bool_]
     not_in_all_orders: NDArray[np.bool_]
 
@@ -43,14 +46,15 @@ class _Firing:
 def quantize(sums: Sums, step: Step) -> Activations:
     """The layer's weights and thresholds, where ``step`` is a quantizer.
 
-    A channel whose values fall for larger sums gets all its weights negated; a threshold that is never or always
-    reached is out of reach of the sums.
+    A channel whose values fall for larger sums gets all its weights negated; where the largest sum was pooled, its
+    activations stand for their negatives instead, and the next layer's weights are negated. A threshold that is never
+    or always reached is out of reach of the sums.
 
     Raises
     ------
     UnsupportedError
-        Where the quantizer gives more values than there are levels, where float32 gives one or another by the order of
-        additions, or where poolings stand in the way.
+        Where the quantizer gives more values than there are levels, or float32 gives one or another by the order of
+        additions.
     """
     if sums.count * len(sums.low) > MAX_VALUES:
         raise UnsupportedError(
@@ -59,14 +63,8 @@ def quantize(sums: Sums, step: Step) -> Activations:
         )
     values = _values(step, len(sums.low))
     firing = _fires(sums, step, values)
-    if sums.rising is not None:
-        against = (firing.falls & (sums.rising > 0)) | (firing.rises & (sums.rising < 0))
-        if against.any():
-            raise UnsupportedError(
-                f"channel {int(against.argmax())} falls behind a max pooling; put the pooling behind the quantizer, or "
-                "train with positive batch norm scales"
-            )
-    weights = np.where(firing.falls.reshape(-1, *[1] * (sums.weights.ndim - 1)), -sums.weights, sums.weights)
+    weights = np.where(firing.negated.reshape(-1, *[1] * (sums.weights.ndim - 1)), -sums.weights, sums.weights)
+    values = np.where(firing.turned[:, None], values[:, ::-1], values)
     layer = weighted_layer(sums, weights)
     thresholds = firing.thresholds.astype(np.int32)
     threshold = Threshold(
@@ -116,7 +114,8 @@ def _values(step: Step, channels: int) -> NDArray[np.float32]:
 def _fires(sums: Sums, step: Step, pool: NDArray[np.float32]) -> _Firing:
     channels = len(sums.low)
     reached = np.zeros((channels, pool.shape[1] - 1), np.int64)
-    falls, rises, inexact, unsure = (np.zeros(channels, bool) for _ in range(4))
+    negated, turned, constant, inexact, unsure = (np.zeros(channels, bool) for _ in range(5))
+    rising = np.zeros(channels, np.int64) if sums.rising is None else sums.rising
     occurring = np.zeros(pool.shape[1], bool)
     orders = 1 + max(len(s.rule.orders) for s in (*sums.steps, step))
     for rows in sums.chunks():
@@ -130,12 +129,16 @@ def _fires(sums: Sums, step: Step, pool: NDArray[np.float32]) -> _Firing:
         others = [fires_at(order=n) for n in range(1, orders)]
         if sums.error.any(rows):
             _check_every_order(sums, values, rows, fires, fires_at(shift=-1), fires_at(shift=1))
-        falls[rows], rises[rows] = fires[:, 0] > fires[:, -1], fires[:, 0] < fires[:, -1]
+        falls, rises = fires[:, 0] > fires[:, -1], fires[:, 0] < fires[:, -1]
+        # Poolings keep the largest of the sums as they are then: their order decides, where there are any.
+        negated[rows] = np.where(rising[rows] != 0, rising[rows] < 0, falls)
+        turned[rows], constant[rows] = np.where(negated[rows], rises, falls), ~falls & ~rises
         # Reversing the order of the values is what negating the weights does.
-        ascending = np.where(falls[rows, None], fires[:, ::-1], fires)
+        ascending = np.where(negated[rows, None], fires[:, ::-1], fires)
+        ascending = np.where(turned[rows, None], reached.shape[1] - ascending, ascending)
         assert np.all(np.diff(ascending) >= 0), "float32 rounding keeps order"
-        occurring[np.unique(ascending)] = True
-        lowest = np.where(falls[rows], -values[:, -1], values[:, 0])
+        occurring[np.unique(fires)] = True
+        lowest = np.where(negated[rows], -values[:, -1], values[:, 0])
         for level in range(reached.shape[1]):
             reached[rows, level] = lowest + sums.step * (ascending <= level).sum(1)
         unsure[rows] = np.any([np.any(other != fires, axis=1) for other in others], axis=0) if others else False
@@ -148,7 +151,13 @@ def _fires(sums: Sums, step: Step, pool: NDArray[np.float32]) -> _Firing:
             f"gives {thresholds.shape[1] + 1} values; sums can be quantized to at most {MAX_LEVELS + 1}, 4 bits"
         )
     return _Firing(
-        every=every, thresholds=thresholds, falls=falls, rises=rises, not_exact=inexact, not_in_all_orders=unsure
+        every=every,
+        thresholds=thresholds,
+        negated=negated,
+        turned=turned,
+        constant=constant,
+        not_exact=inexact,
+        not_in_all_orders=unsure,
     )
 
 
@@ -205,7 +214,7 @@ def _within_int64(value: int) -> int:
 
 
 def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
-    channels, notes = len(firing.falls), []
+    channels, notes = len(firing.negated), []
     if sums.error.any():
         notes.append(
             f"{name}: float32 sums depend on the order of additions; no sum that can occur is so close to a threshold "
@@ -214,9 +223,14 @@ def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
     levels = firing.thresholds.shape[1]
     if levels > 1:
         notes.append(f"{name}: activations of {levels + 1} values, {levels.bit_length()} bits")
-    if flipped := int(firing.falls.sum()):
-        notes.append(f"{name}: weights of {flipped} of {channels} channels negated, whose scale is negative")
-    if constant := int((~firing.falls & ~firing.rises).sum()):
+    if negated := int((firing.negated & ~firing.constant).sum()):
+        notes.append(f"{name}: weights of {negated} of {channels} channels negated, whose scale is negative")
+    if turned := int(firing.turned.sum()):
+        notes.append(
+            f"{name}: activations of {turned} of {channels} channels stand for their negatives, since their scale "
+            "turns negative behind a max pooling"
+        )
+    if constant := int(firing.constant.sum()):
         notes.append(f"{name}: {constant} of {channels} channels are the same for every input")
     if moved := int(firing.not_exact.sum()):
         notes.append(f"{name}: float32 rounding moves {moved} of {channels} thresholds from the exact ones; it is kept")

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xnorweave.errors import UnsupportedError, located
+from xnorweave.importers.folding.classes import classified
 from xnorweave.importers.folding.image import PixelRule, image_layout, pixels_of
-from xnorweave.importers.folding.pooling import classified, finished
+from xnorweave.importers.folding.pooling import finished
 from xnorweave.importers.folding.signals import Signal, Words
 from xnorweave.importers.keras import layers
 from xnorweave.importers.keras.chain import LayerConfig

@@ -10,7 +10,7 @@ from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.averages import averaged
 from xnorweave.importers.folding.layout import Layout
-from xnorweave.importers.folding.linear import conv_sums, dense_sums, plus
+from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
 from xnorweave.importers.folding.pooling import pooled
 from xnorweave.importers.folding.signals import Pixels, Signal
 from xnorweave.importers.folding.steps import applied, normalized
@@ -104,7 +104,7 @@ def _dense(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
     if len(signal.layout.shape) != 2:
         raise UnsupportedError(f"takes a tensor of {list(signal.layout.shape)}; put a Flatten before it")
     sums = dense_sums(signal, kernel.T)
-    return sums if bias is None else plus(sums, bias)
+    return within_sum(sums, bias)
 
 
 def _conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
@@ -117,6 +117,7 @@ def _conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
 
 
 def _depthwise_conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
+    _expect(layer, "groups", 1)  # Keras 2 writes them, and makes nothing of them
     (kernel,), bias = _kernel(layer, model, 4, "depthwise_kernel|kernel")
     if kernel.shape[:2] != pair(layer, "kernel_size") or kernel.shape[3] != whole(layer, "depth_multiplier", 1):
         raise _unfit(kernel, "kernel_size and depth_multiplier")
@@ -127,6 +128,7 @@ def _depthwise_conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
 
 def _separable_conv(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
     """Keras multiplies by the pointwise kernel what the depthwise one gives: by their product, where both are signs."""
+    _expect(layer, "groups", 1)
     if layer.config.get("depth_multiplier", 1) != 1:
         raise UnsupportedError(
             f"depth_multiplier={shown(layer.config['depth_multiplier'])} makes sums of sums with nothing between; "
@@ -166,7 +168,7 @@ def _convolved(
         _expect(layer, "pad_values", 0, None)
     sums = conv_sums(image, weights, stride=strides[0], padding=padding, groups=groups)
     sums = replace(sums, layout=sums.layout.transposed(_LAST))
-    return sums if bias is None else plus(sums, bias)
+    return within_sum(sums, bias)
 
 
 def _map(signal: Signal) -> Signal:
@@ -249,7 +251,7 @@ def _reshape(layer: LayerConfig, model: Model, signal: Signal) -> Signal:
 
 
 _CONV = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups", "use_bias")
-_DEPTHWISE = (*(option for option in _CONV if option not in ("filters", "groups")), "depth_multiplier")
+_DEPTHWISE = (*(option for option in _CONV if option != "filters"), "depth_multiplier")
 HANDLERS: dict[str, tuple[tuple[str, ...], Handler]] = {
     "Rescaling": (("scale", "offset"), _rescaling),
     "Dense": (("units", "use_bias"), _dense),

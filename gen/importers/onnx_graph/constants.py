@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
-from xnorweave.importers.folding.signals import Classes, Signal
+from xnorweave.importers.folding.image import as_image
+from xnorweave.importers.folding.signals import Classes, Pixels, Signal
 from xnorweave.importers.onnx_graph.model import MAX_RANK, array_of
 from xnorweave.importers.onnx_graph.registry import BRANCHES, Call, Value, handles
 
@@ -175,7 +176,8 @@ def _reshaped(call: Call, shape: tuple[int, ...]) -> Value:
         except ValueError as e:
             raise NetworkError(f"a constant of {list(value.shape)} has no shape {list(shape)}") from e
     signal = call.signal(0)
-    return moved(signal, layout=signal.layout.reshaped(shape))
+    signal = moved(signal, layout=signal.layout.reshaped(shape))
+    return as_image(signal) if isinstance(signal, Pixels) else signal
 
 
 @handles("Transpose", inputs=(1, 1), attributes=("perm",))

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
+from xnorweave.importers.folding.files import quoted
 from xnorweave.importers.folding.rules import Rule
 from xnorweave.importers.folding.signals import Signal, Step
 from xnorweave.importers.folding.steps import along, applied, apply_step, normalized
@@ -68,13 +69,15 @@ def _quant(call: Call) -> Value:
 @handles("MultiThreshold", inputs=(2, 2), attributes=("out_scale", "out_bias", "out_dtype", "data_layout"), qonnx=True)
 def _multi_threshold(call: Call) -> Value:
     signal, thresholds = call.signal(0), call.floats(1, "thresholds")
-    layout = call.attribute("data_layout", "NCHW")
-    axis = {"NCHW": 1, "NHWC": -1, "NC": 1, "N": 1}.get(layout)
-    rank = len(signal.layout.shape)
-    if axis is None or thresholds.ndim != 2 or rank not in (2, 4) or not 1 <= thresholds.shape[1] <= 255:
+    layout, rank = call.attribute("data_layout", ""), len(signal.layout.shape)
+    # Versions of QONNX differ where the layout does not fit the rank, but for the one that they had as the default.
+    axis = {("NCHW", 4): 1, ("NHWC", 4): -1, ("NC", 2): 1, ("NCHW", 2): 1, ("NHWC", 2): 1, ("", 4): 1, ("", 2): 1}.get(
+        (layout, rank)
+    )
+    if axis is None or thresholds.ndim != 2 or not 1 <= thresholds.shape[1] <= 255:
         raise UnsupportedError(
-            f"takes thresholds {list(thresholds.shape)} on rank {rank}; one row of 1 to 255 for each channel of a "
-            "tensor of rank 2 or 4 is supported, in data_layout NCHW or NHWC"
+            f"takes thresholds {list(thresholds.shape)} in data_layout {quoted(layout)} on rank {rank}; one row of 1 "
+            "to 255 for each channel of a tensor of rank 2 or 4 is supported, in data_layout NC, NCHW or NHWC"
         )
     rule = rules.levels(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0), thresholds.shape[1])
     columns = [signal.layout.per_channel(along(column, rank, axis)) for column in thresholds.T]

@@ -1,12 +1,10 @@
 """Following a graph from its input to its output, node by node."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError, located
 from xnorweave.importers.folding.files import quoted
-from xnorweave.importers.folding.image import PixelRule, image_layout, in_words, pixels_of
+from xnorweave.importers.folding.image import PixelRule, image_layout, pixels_of
 from xnorweave.importers.folding.pooling import finished
 from xnorweave.importers.folding.signals import Pixels, Signal, Words
 
@@ -117,8 +115,7 @@ def _input(graph: Graph, rule: PixelRule) -> Pixels:
         layout = image_layout(batch, sizes)
     except NetworkError as e:
         raise NetworkError(f"input {quoted(graph.input_name)}: {e}") from e
-    pixels = pixels_of(layout, rule, WORDS, "input of the graph")
-    return replace(pixels, notes=(*pixels.notes, f"input of the graph: {in_words(layout)}"))
+    return pixels_of(layout, rule, WORDS, "input of the graph")
 
 
 def _pixel_rule(graph: Graph, values: dict[str, Value]) -> PixelRule:

@@ -22,8 +22,8 @@ INSTALL = {"onnxruntime": "pip install 'xnorweave[onnx-check]'", "qonnx": "pip i
 _IR_VERSION = 8
 _QONNX = "qonnx.custom_op.general"
 
-Evaluator = Callable[[NDArray], NDArray]
-"""From the graph's input to its output, one batch."""
+Evaluator = Callable[[NDArray], tuple[NDArray, ...]]
+"""From the graph's input to its output, one batch; behind it the scores, where the output are indices of these."""
 
 
 def package_for(graph: Graph) -> str:
@@ -39,7 +39,7 @@ def evaluator(graph: Graph, *, indices: bool) -> Evaluator | None:
     graph : Graph
         What to evaluate.
     indices : bool
-        Whether its output are indices, int64, rather than float32.
+        Whether its output are indices of scores, int64, rather than float32.
 
     Raises
     ------
@@ -60,11 +60,11 @@ def evaluator(graph: Graph, *, indices: bool) -> Evaluator | None:
 
     # Frameworks raise exceptions of their own, with no common class.
     try:
-        run = start(_model(graph, 7 if indices else 1))
+        run = start(_model(graph, indices=indices))
     except Exception as e:
         raise reason(e) from e
 
-    def evaluate(image: NDArray) -> NDArray:
+    def evaluate(image: NDArray) -> tuple[NDArray, ...]:
         try:
             return run(image)
         except Exception as e:
@@ -73,8 +73,8 @@ def evaluator(graph: Graph, *, indices: bool) -> Evaluator | None:
     return evaluate
 
 
-def _model(graph: Graph, output_type: int) -> Any:
-    """The graph as a model of its own; types are ONNX's element types."""
+def _model(graph: Graph, *, indices: bool) -> Any:
+    """The graph as a model of its own, whose second output are the scores that indices are of."""
     from onnx import helper, numpy_helper
 
     names: dict[str, str] = {"": ""}
@@ -97,10 +97,14 @@ def _model(graph: Graph, output_type: int) -> Any:
         )
         for node in graph.nodes
     ]
-    output = helper.make_tensor_value_info(named(graph.output_name), output_type, None)
+    # By ONNX's element types.
+    outputs = [helper.make_tensor_value_info(named(graph.output_name), 7 if indices else 1, None)]
+    if indices:
+        chooser = next(node for node in graph.nodes if node.op in ("ArgMax", "TopK"))
+        outputs.append(helper.make_tensor_value_info(named(chooser.inputs[0]), 1, None))
     opsets = [helper.make_opsetid("", graph.opset), helper.make_opsetid(_QONNX, 1)]
     return helper.make_model(
-        helper.make_graph(nodes, "graph", [source], [output], constants),
+        helper.make_graph(nodes, "graph", [source], outputs, constants),
         opset_imports=opsets if package_for(graph) == "qonnx" else opsets[:1],
         ir_version=_IR_VERSION,
     )
@@ -130,7 +134,7 @@ def _onnxruntime(model: Any) -> Evaluator:
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0].name
-    return lambda image: np.asarray(session.run(None, {source: image})[0])
+    return lambda image: tuple(np.asarray(array) for array in session.run(None, {source: image}))
 
 
 def _qonnx(model: Any) -> Evaluator:
@@ -138,12 +142,13 @@ def _qonnx(model: Any) -> Evaluator:
     infer_shapes = importlib.import_module("qonnx.transformation.infer_shapes").InferShapes
     execute_onnx = importlib.import_module("qonnx.core.onnx_exec").execute_onnx
     wrapped = wrapper(model).transform(infer_shapes())
-    source, output = wrapped.graph.input[0].name, wrapped.graph.output[0].name
+    source, outputs = wrapped.graph.input[0].name, [output.name for output in wrapped.graph.output]
 
-    def run(image: NDArray) -> NDArray:
+    def run(image: NDArray) -> tuple[NDArray, ...]:
         with warnings.catch_warnings():
             # Of shapes that it could not infer before, which do not matter here.
             warnings.simplefilter("ignore")
-            return np.asarray(execute_onnx(wrapped, {source: image})[output])
+            found = execute_onnx(wrapped, {source: image})
+            return tuple(np.asarray(found[output]) for output in outputs)
 
     return run

@@ -1,16 +1,14 @@
 """Handlers of MatMul, Gemm and Conv."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError
-from xnorweave.importers.folding.layout import Layout
+from xnorweave.importers.folding.image import as_image
 from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
-from xnorweave.importers.folding.signals import Pixels, Signal
+from xnorweave.importers.folding.signals import Pixels
 from xnorweave.importers.onnx_graph.constants import finite
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
-from xnorweave.network import MAX_STRIDE
+from xnorweave.network import MAX_CHANNELS, MAX_STRIDE
 
 __all__: list[str] = []
 
@@ -30,7 +28,7 @@ def _gemm(call: Call) -> Value:
     alpha, beta = np.float32(call.attribute("alpha", 1.0)), np.float32(call.attribute("beta", 1.0))
     with np.errstate(over="ignore"):
         bias = finite(call.floats(2, "bias") * beta) if call.has(2) else None
-    return within_sum(sums, alpha, bias)
+    return within_sum(sums, bias, alpha)
 
 
 @handles("Conv", inputs=(2, 3), attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
@@ -49,23 +47,13 @@ def _conv(call: Call) -> Value:
     pads = call.attribute("pads", (0, 0, 0, 0))
     if len(pads) != 4 or (any(pads) and call.attribute("auto_pad", "NOTSET") == "VALID"):
         raise NetworkError(f"pads={list(pads)} does not fit a 2-D convolution")
-    if not signal.layout.is_map and isinstance(signal, Pixels):
-        signal = _as_image(signal)
     padding = (pads[0], pads[2], pads[1], pads[3])
+    if isinstance(signal, Pixels) and not signal.layout.is_map:
+        signal = as_image(signal, MAX_CHANNELS)
     sums = conv_sums(signal, weights, stride=stride[0], padding=padding, groups=call.attribute("group", 1))
     if not call.has(2):
         return sums
     bias = call.floats(2, "bias")
     if bias.shape != weights.shape[:1]:
         raise NetworkError(f"its bias {list(bias.shape)} is not one value for each of {len(weights)} filters")
-    return within_sum(sums, np.float32(1), bias[:, None, None])
-
-
-def _as_image(signal: Pixels) -> Signal:
-    """Pixels that were reshaped to the image that a convolution takes."""
-    layout, same = signal.layout, not np.any(signal.values != signal.values[:1])
-    if len(layout.shape) != 4 or not layout.is_plain or not same:
-        return signal
-    channels, height, width = layout.order.shape
-    values = np.repeat(signal.values[:1], channels, axis=0)
-    return replace(signal, layout=Layout.plain(layout.batch, (channels, height, width)), values=values)
+    return within_sum(sums, bias[:, None, None])

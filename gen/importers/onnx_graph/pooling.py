@@ -2,7 +2,8 @@
 
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers.folding.averages import averaged
-from xnorweave.importers.folding.pooling import classified, pooled
+from xnorweave.importers.folding.classes import classified
+from xnorweave.importers.folding.pooling import pooled
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
 
 __all__: list[str] = []

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.averages import averaged
+from xnorweave.importers.folding.classes import classified
 from xnorweave.importers.folding.files import quoted
-from xnorweave.importers.folding.linear import conv_sums, dense_sums, plus
-from xnorweave.importers.folding.pooling import classified, pooled
+from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
+from xnorweave.importers.folding.pooling import pooled
 from xnorweave.importers.folding.signals import Classes, Signal
 from xnorweave.importers.folding.steps import along, applied, normalized
 from xnorweave.importers.pytorch.description import Entry
@@ -134,7 +135,7 @@ def _dense(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
     if len(signal.layout.shape) != 2:
         raise UnsupportedError(f"takes a tensor of {list(signal.layout.shape)}; put a flatten before it")
     sums = dense_sums(signal, weights)
-    return sums if bias is None else plus(sums, bias)
+    return within_sum(sums, bias)
 
 
 def _conv(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
@@ -144,7 +145,7 @@ def _conv(layer: Entry, tensors: Tensors, signal: Signal) -> Signal:
         raise UnsupportedError(f"stride = {stride} is not supported; nearest: 1 to {MAX_STRIDE}")
     padding = _padding(layer.keys.get("padding", 0))
     sums = conv_sums(signal, weights, stride=stride, padding=padding, groups=groups)
-    return sums if bias is None else plus(sums, bias[:, None, None])
+    return within_sum(sums, None if bias is None else bias[:, None, None])
 
 
 def _padding(value: object) -> Padding:
