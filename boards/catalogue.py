@@ -149,7 +149,7 @@ def _definitions() -> dict[str, type[Any]]:
     return found
 
 
-def _is_board(found: type[Any], module: str) -> bool:
+def _is_board(found: Any, module: str) -> bool:
     if found.__module__ != module or not issubclass(found, LatticeICE40Platform | LatticeECP5Platform):
         return False
     return not inspect.isabstract(found) and _limits(found.device) is not None and isinstance(found.default_clk, str)
