@@ -152,7 +152,8 @@ def _definitions() -> dict[str, type[Any]]:
 def _is_board(found: Any, module: str) -> bool:
     if found.__module__ != module or not issubclass(found, LatticeICE40Platform | LatticeECP5Platform):
         return False
-    return not inspect.isabstract(found) and _limits(found.device) is not None and isinstance(found.default_clk, str)
+    device, clock = (getattr(found, name, None) for name in ("device", "default_clk"))
+    return not inspect.isabstract(found) and _limits(device) is not None and isinstance(clock, str)
 
 
 def _name_of(module: str, name: str, *, alone: bool) -> str:

@@ -50,7 +50,8 @@ class KerasChain:
         quantizers = {"input_quantizer": SIGN, "depthwise_quantizer": SIGN, "pad_values": 0.0} if kind[0] == "Q" else {}
         options = {"use_bias": bias is not None, "strides": [1, 1], "padding": "valid", "data_format": "channels_last",
                    "dilation_rate": [1, 1], "groups": 1, "activation": "linear",
-                   "depth_multiplier": kernel.shape[3], **quantizers, "kernel_size": [*kernel.shape[:2]], **options}  # fmt: skip
+                   "depth_multiplier": kernel.shape[3], **quantizers,
+                   "kernel_size": [*kernel.shape[:2]], **options}  # fmt: skip
         return self.add(kind, arrays, **options)
 
     def separable(self, depthwise: np.ndarray, pointwise: np.ndarray, **options: Any) -> "KerasChain":
