@@ -217,7 +217,7 @@ def _local(workers: int, folder: Path, stack: ExitStack) -> "AbstractContextMana
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=None,  # pyright: ignore[reportArgumentType] -- documented so, declared as text
         memory_limit=0,
         silence_logs=logging.CRITICAL,
         local_directory=str(folder),

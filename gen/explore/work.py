@@ -27,13 +27,13 @@ from xnorweave.lower import lower
 from xnorweave.network import Network
 from xnorweave.passes.choose_plan import Budget, Planner
 from xnorweave.passes.plan_types import Plan
-from xnorweave.passes.share import LayerSharing, StrategyChoice, share_network
+from xnorweave.passes.share import Form, LayerSharing, Strategy, share_network
 from xnorweave.plan_file import plan_document
 
 __all__ = ["Subject", "build", "build_versions", "estimate", "estimate_versions"]
 
 # Those that anything is built with.
-_FORMS = ("none", "kernel", "graph", "units")
+_FORMS: tuple[Form, ...] = ("none", "kernel", "graph", "units")
 _KEPT_PLANNERS, _KEPT_LAYERS = 8, 256
 
 
@@ -209,11 +209,17 @@ def _sharing(subject: Subject, layer: str, family: CostFamily, unit_levels: int)
     return row
 
 
-def _form(row: LayerSharing, strategy: str) -> StrategyChoice:
+def _form(row: LayerSharing, strategy: str) -> Strategy:
     """What a layer is built with; ``graph`` where ``units`` comes to the same."""
-    chosen = row.strategy if strategy == "auto" else known_strategy(strategy)
-    counts = [(row.additions[form], row.adder_bits[form], row.luts[form]) for form in ("units", "graph")]
-    return "graph" if chosen == "units" and counts[0] == counts[1] else chosen
+    named = known_strategy(strategy)
+    chosen = row.strategy if named == "auto" else named
+    if chosen == "units" and _counts(row, "units") == _counts(row, "graph"):
+        return "graph"
+    return chosen
+
+
+def _counts(row: LayerSharing, form: Form) -> tuple[int, int, int]:
+    return row.additions[form], row.adder_bits[form], row.luts[form]
 
 
 def _check_versions(wanted: Mapping[str, str], here: Mapping[str, str]) -> None:

@@ -279,9 +279,9 @@ def test_workers_of_a_scheduler_that_is_there(net, tmp_path):
 
 @pytest.mark.slow
 def test_hundreds_of_candidates_with_workers_killed_at_random(tmp_path, monkeypatch, rng):
-    """The shipped network on four boards; builds of the front as well."""
-    boards = ("icebreaker", "ice40-hx8k-b-evn", "icesugar", "ulx3s-85f")
-    sweep = options(boards=boards, clocks_mhz=(16.0, 20.0, 24.0), effort=Effort(builds=4), workers=4)
+    """The shipped network on three boards; one worker dies while it estimates, one while it builds."""
+    boards = ("icebreaker", "ice40-hx8k-b-evn", "icesugar")
+    sweep = options(boards=boards, clocks_mhz=(16.0, 20.0, 24.0), effort=Effort(builds=2), workers=4)
     explore("fashion_mnist", tmp_path / "undisturbed", sweep, Silent())
     disturbed = tmp_path / "disturbed"
     disturbed.mkdir()
