@@ -97,7 +97,7 @@ def estimate(subject: Subject, candidate: Candidate, versions: Mapping[str, str]
     rows = [_sharing(subject, name, board.family, plan.unit_levels) for name in _wired(plan)]
     forms = {row.name: _form(row, candidate.strategy) for row in rows}
     # The plan counts the best strategy: of any other one the sums' difference comes to it.
-    further = sum(row.luts[forms[row.name]] - row.luts[_form(row, "auto")] for row in rows)
+    further = sum(row.luts[_form(row, candidate.strategy)] - row.luts[_form(row, "auto")] for row in rows)
     full = estimate_of(plan, board, subject.network, planned.clock_mhz)
     figures = {name: full[name] for name in ("luts_available", "block_rams", "block_rams_available", "clock_mhz")}
     figures |= {"luts": full["luts"] + further, "interval_cycles": plan.interval_cycles}
