@@ -16,7 +16,7 @@ from pathlib import Path
 
 from xnorweave.errors import XnorweaveError
 
-__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder"]
+__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder", "locked"]
 
 REPORT_FORMAT = "xnorweave-report/1"
 _MAX_REPORT_BYTES = 16 << 20
@@ -47,7 +47,7 @@ def build_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     path = Path(os.path.abspath(path))  # noqa: PTH100 -- resolve() would follow a link at the path itself
     _check_own_folder(path)
     working, old, lock = (path.with_name(f".{path.name}.{suffix}") for suffix in ("building", "old", "lock"))
-    with _locked(path, lock):
+    with locked(path, lock):
         try:
             _prepare(path, working, old, force)
             yield working
@@ -86,14 +86,29 @@ def _is_build(path: Path) -> bool:
 
 
 @contextmanager
-def _locked(path: Path, lock: Path) -> Iterator[None]:
-    """Hold the lock file; it goes with us, and does no harm where it outlives a killed build."""
+def locked(path: Path, lock: Path, what: str = "build") -> Iterator[None]:
+    """Hold the file ``lock``, for what writes ``path``; it goes with us, and does no harm where it outlives us.
+
+    Parameters
+    ----------
+    path : Path
+        For messages; its parent folder is made.
+    lock : Path
+        In the same folder.
+    what : str
+        What writes, in the message of whoever comes second.
+
+    Raises
+    ------
+    BuildFolderError
+        Where another process holds it, or it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _open_locked(path, lock)
+        descriptor = _open_locked(path, lock, what)
         while not _same(descriptor, lock):
             os.close(descriptor)
-            descriptor = _open_locked(path, lock)
+            descriptor = _open_locked(path, lock, what)
     except OSError as e:
         raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
     try:
@@ -103,14 +118,14 @@ def _locked(path: Path, lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _open_locked(path: Path, lock: Path) -> int:
+def _open_locked(path: Path, lock: Path, what: str) -> int:
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         os.close(descriptor)
         if e.errno in (errno.EAGAIN, errno.EACCES):
-            raise BuildFolderError(f"{path}: another build is writing it; wait for it, or choose another path") from e
+            raise BuildFolderError(f"{path}: another {what} is writing it; wait for it, or choose another path") from e
         raise
     return descriptor
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from xnorweave import __version__, commands, tables
+from xnorweave import explore as exploring
 from xnorweave.commands import Report
 from xnorweave.console import Stages, live_stages, print_error, print_json, result_console, stdout_kept_clean
 from xnorweave.errors import ToolchainError, XnorweaveError
@@ -455,6 +456,93 @@ def plan(
         return commands.plan(commands.find_network(net).network, board, run, output)
 
     return _outcome(work, json)
+
+
+@app.command()
+def explore(
+    net: Annotated[
+        str, typer.Argument(metavar="NET|RECIPE", help="A shipped network, a file, or a recipe to train first.")
+    ],
+    boards: Annotated[str, typer.Option("--boards", "-b", metavar="A,B,...", help="Boards of `xnorweave boards`.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder; what is there already is not done again.")
+    ],
+    objective: Annotated[
+        str, typer.Option("--objective", metavar="A,B,...", help="Of fps, luts, block-rams, chip and accuracy.")
+    ] = ",".join(exploring.DEFAULT_OBJECTIVES),
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="N", help="Builds at most; or a time, such as 90s, 30m or 2h; or all.")
+    ] = str(exploring.DEFAULT_BUILDS),
+    strategies: Annotated[
+        str, typer.Option("--strategies", metavar="A,B,...", help="How results are shared.")
+    ] = ",".join(exploring.STRATEGIES),
+    clocks: Annotated[
+        str | None, typer.Option("--clocks", metavar="MHZ,...", help="Clocks of the core; default: each board's own.")
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option("--fps", metavar="F,...", help="Frame rates to reach; default: the highest that fits, and lower."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=1000, metavar="N", help="Seeds of placement to try for a clock.")
+    ] = 3,
+    codes: Annotated[
+        str | None, typer.Option("--codes", metavar="N,...", help="Kernels of codebooks to try, 2 to 16; needs --data.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="D.npz", help="Images x and labels y; no test images.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, max=1024, metavar="N", help="Processes; default: one a CPU."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler to use instead."),
+    ] = None,
+    json: Json = False,
+) -> Outcome:
+    """Estimate designs for several boards, and build those that may be best; a killed run goes on where it was."""
+    options = exploring.ExploreOptions(
+        boards=tuple(_words("--boards", boards)),
+        objectives=tuple(_words("--objective", objective, known=tuple(exploring.OBJECTIVES))),
+        effort=_effort(budget),
+        strategies=tuple(_words("--strategies", strategies, known=tuple(Strategy))),
+        clocks_mhz=tuple(_numbers("--clocks", clocks)),
+        fps=tuple(_numbers("--fps", fps)),
+        seeds=seeds,
+        codes=tuple(int(number) for number in _numbers("--codes", codes, whole=True)),
+        data=data,
+        workers=workers,
+        scheduler=scheduler,
+    )
+    return _outcome(lambda stages: exploring.explore(net, output, options, stages), json, exploring.unfinished)
+
+
+def _words(option: str, text: str, known: Sequence[str] = ()) -> list[str]:
+    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    if not all(words):
+        raise typer.BadParameter(f"{option} {text!r}: has an empty part; give words with commas between them.")
+    if unknown := [word for word in words if known and word not in known]:
+        raise typer.BadParameter(f"{option} {unknown[0]!r}: is not known; choose from {', '.join(known)}.")
+    return words
+
+
+def _effort(text: str) -> exploring.Effort:
+    try:
+        return exploring.parse_budget(text)
+    except ValueError as e:
+        raise typer.BadParameter(str(e)) from None
+
+
+def _numbers(option: str, text: str | None, *, whole: bool = False) -> list[float]:
+    if text is None:
+        return []
+    try:
+        return [int(word) if whole else float(word) for word in _words(option, text)]
+    except ValueError:
+        kind = "whole numbers" if whole else "numbers"
+        raise typer.BadParameter(f"{option} {text!r}: give {kind} with commas between them.") from None
 
 
 @app.command()

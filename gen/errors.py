@@ -50,6 +50,10 @@ class TrainingError(XnorweaveError):
     """A training run cannot start or go on."""
 
 
+class ExploreError(XnorweaveError):
+    """An exploration cannot start or go on, or could not try everything."""
+
+
 @contextmanager
 def located(place: object) -> Iterator[None]:
     """Put the place, and a colon, before the message of every error of ours that comes from within."""

@@ -5,6 +5,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,16 @@ __all__ = ["run_tool", "scratch"]
 _GRACE_S = 3.0
 _CHUNK_BYTES = 65536
 _REASON_BYTES = 20000
+# Asks the kernel to end the tool with us, even where we are killed, and becomes the tool. Not a `preexec_fn`: that may
+# hang in a process of several threads. Python ignores SIGPIPE, and what is ignored stays so.
+_BOUND = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def run_tool(
@@ -34,7 +45,8 @@ def run_tool(
     """Run one command in ``folder`` until it ends, its output going to ``folder / log``.
 
     The command runs in a process session of its own without a shell, with nothing to read from standard input.
-    Whatever ends this call early (the time limit, Ctrl-C, an exception of ``on_line``) ends the whole group first.
+    Whatever ends this call early (the time limit, Ctrl-C, an exception of ``on_line``) ends the whole group first; on
+    Linux the command also ends where this process is killed.
 
     Parameters
     ----------
@@ -62,7 +74,7 @@ def run_tool(
     with log_path.open("wb") as log_file:
         try:
             process = subprocess.Popen(
-                list(argv),
+                _bound(argv),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -85,6 +97,13 @@ def run_tool(
             f"{tool}: {_reason(log_path, process.returncode)}; log: {log_path}; "
             "remedy: read the log, and check the tools with `xnorweave doctor`"
         )
+
+
+def _bound(argv: Sequence[str]) -> list[str]:
+    """The command, so that it ends with this process, where the system can do that and has the program."""
+    if sys.platform != "linux" or shutil.which(argv[0]) is None:
+        return list(argv)
+    return [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *argv]
 
 
 def _stream(

@@ -22,6 +22,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("check", _facts),
         ("sharing", _sharing),
         ("compression", _compression),
+        ("exploration", _exploration),
         ("plan", _plan),
         ("wrapper", _facts),
         ("simulation", _facts),
@@ -237,6 +238,21 @@ def _plan(part: _Row) -> Group:
 
 
 _MOST_FRAMES = 200
+
+
+def _exploration(part: _Row) -> Group:
+    """What became of the candidates, and the front."""
+    counts, rows = part["counts"], {row["number"]: row for row in part["candidates"]}
+    facts = {name: counts[name] for name in ("candidates", "designs", "builds")} | counts["by_status"]
+    columns = ("no.", "board", "sharing", "codes", "frames/s", "LUTs", "RAMs", "MHz reached", "of", "seed")
+    table = _table(*columns, left=3)
+    for row in (rows[number] for number in part["front"]):
+        build = row["build"]
+        names = ("frames_per_second", "luts", "block_rams", "fmax_mhz", "clock_mhz")
+        cells = [row["number"], row["board"], row["strategy"], row["codes"], *(build[name] for name in names)]
+        table.add_row(*map(_cell, [*cells, row["seed"]]))
+    none = Text("no build met its clock", style="bold yellow")
+    return Group(_facts(facts), Text(""), table if part["front"] else none)
 
 
 def _classification(part: _Row) -> Group:

@@ -21,7 +21,7 @@ from xnorweave.passes.compress import Compression, CompressOptions, Examples, Po
 from xnorweave.passes.workers import usable_cpus
 from xnorweave.sim import golden
 
-__all__ = ["compress_network"]
+__all__ = ["compress_network", "split_images"]
 
 _MOST_CALIBRATION = 1000
 _FEWEST_IMAGES = 50
@@ -55,7 +55,7 @@ def compress_network(
         As `compress`.
     """
     network, found = source.network, find_images(source, data, images)
-    calibration, validation = _split(network, found, str(data or source.images), options.seed)
+    calibration, validation = split_images(network, found, str(data or source.images), options.seed)
     progress = output.with_name(f".{output.name}.progress.json")
     store = _FileStore(progress, _digest(network, found, options))
     stages.start(f"compressing {network.name}", 1000)
@@ -105,7 +105,7 @@ def _row_of(found: Compression) -> Any:
     return row
 
 
-def _split(network: Network, images: ImageSet, where: str, seed: int) -> tuple[Examples, Examples]:
+def split_images(network: Network, images: ImageSet, where: str, seed: int) -> tuple[Examples, Examples]:
     """A fifth of the images, at most 1,000, to calibrate with; the others to count right answers on."""
     if images.labels is None:
         raise DataError(f"{where}: no labels; give classes in an array y, to count right answers by")

@@ -24,7 +24,17 @@ from xnorweave.passes.schedule import Family, levels_for_clock
 from xnorweave.plan_file import load_plan, plan_document
 from xnorweave.stream_cost import link_resources
 
-__all__ = ["board_budget", "board_levels", "boards", "choice_for", "foreseen", "plan", "plan_for"]
+__all__ = [
+    "board_budget",
+    "board_levels",
+    "boards",
+    "choice_for",
+    "core_clock",
+    "estimate",
+    "foreseen",
+    "plan",
+    "plan_for",
+]
 
 # Share of the LUTs that a plan may take: place and route fails, misses its clock, or takes hours on a chip that is
 # nearly full, and estimates are some percent off. On ECP5 designs of up to 66 % were routed in 20 minutes, and one of
@@ -76,7 +86,7 @@ def _fastest(board: Board, network: Network) -> Report:
         )
     except DoesNotFitError:
         return _fits_not()
-    full = _estimate(chosen.plan, board, network, board.clock_mhz)
+    full = estimate(chosen.plan, board, network, board.clock_mhz)
     taken = {f"takes_{unit}": full[unit] for unit in ("luts", "block_rams")}
     return {"frames_per_second": full["frames_per_second"]} | taken
 
@@ -158,14 +168,14 @@ def _load(network: Network, board: Board, file: Path, options: PlanOptions) -> P
     """The plan of a file, with no more levels per register than the clock leaves time for."""
     if options.fps is not None:
         raise DataError(f"fps={options.fps:g}: the plan of {file} has its rate; leave one of the two out")
-    levels = board_levels(board, _clock(board, options.clock_mhz))
+    levels = board_levels(board, core_clock(board, options.clock_mhz))
     return load_plan(file, network, board.family, most_levels=levels)
 
 
 def plan(network: Network, board_name: str, options: PlanOptions, output: Path | None = None) -> Report:
     """Choose a plan, and write it to ``output``; gives ``plan``, ``synthesis`` as estimated, and ``neighbours``."""
     board = find_board(board_name)
-    clock_mhz = _clock(board, options.clock_mhz)
+    clock_mhz = core_clock(board, options.clock_mhz)
     if options.file is not None:
         chosen = PlanChoice(plan=_load(network, board, options.file, options), smaller=None, larger=None)
     else:
@@ -173,7 +183,7 @@ def plan(network: Network, board_name: str, options: PlanOptions, output: Path |
     made = chosen.plan
     document = plan_document(made, block_ram_bits=board.block_ram_bits)
     report = head(network) | {"plan": document | {"slowest": _slowest(made)}}
-    report["synthesis"] = _estimate(made, board, network, clock_mhz) | _fit(made, board, network)
+    report["synthesis"] = estimate(made, board, network, clock_mhz) | _fit(made, board, network)
     report["neighbours"] = _neighbours(chosen, board, network, clock_mhz)
     if output is not None:
         try:
@@ -186,12 +196,12 @@ def plan(network: Network, board_name: str, options: PlanOptions, output: Path |
 
 def foreseen(chosen: PlanChoice, board: Board, network: Network, options: PlanOptions) -> Report:
     """``estimate`` and ``neighbours`` of a build's report: what its plan was thought to take, and the next plans."""
-    made, clock_mhz = chosen.plan, _clock(board, options.clock_mhz)
+    made, clock_mhz = chosen.plan, core_clock(board, options.clock_mhz)
     names = ("luts", "block_rams", "clock_mhz", "frames_per_second")
-    full = _estimate(made, board, network, clock_mhz)
-    estimate = {"slowest": _slowest(made)} | {name: full[name] for name in names}
-    estimate["luts_usable"] = int(_USABLE[board.family] * board.luts)
-    return {"estimate": estimate, "neighbours": _neighbours(chosen, board, network, clock_mhz)}
+    full = estimate(made, board, network, clock_mhz)
+    part = {"slowest": _slowest(made)} | {name: full[name] for name in names}
+    part["luts_usable"] = int(_USABLE[board.family] * board.luts)
+    return {"estimate": part, "neighbours": _neighbours(chosen, board, network, clock_mhz)}
 
 
 def _neighbours(chosen: PlanChoice, board: Board, network: Network, clock_mhz: float) -> list[dict[str, Any]]:
@@ -199,13 +209,13 @@ def _neighbours(chosen: PlanChoice, board: Board, network: Network, clock_mhz: f
     return [{"plan": name} | _totals(each, board, network, clock_mhz) for name, each in plans if each is not None]
 
 
-def _clock(board: Board, clock_mhz: float | None) -> float:
+def core_clock(board: Board, clock_mhz: float | None) -> float:
     """The clock that the board gives where one is asked for."""
     return board.clock_mhz if clock_mhz in (None, board.clock_mhz) else find_pll(board, clock_mhz).output_mhz
 
 
 def _choose(network: Network, board: Board, options: PlanOptions) -> PlanChoice:
-    clock_mhz = _clock(board, options.clock_mhz)
+    clock_mhz = core_clock(board, options.clock_mhz)
     budget = board_budget(board, network, clock_mhz)
     if budget.luts <= 0:
         raise DoesNotFitError(f"{board.name}: the serial link alone fills its {board.luts} LUTs; choose a larger board")
@@ -227,12 +237,12 @@ def _slowest(made: Plan) -> str:
 
 
 def _totals(made: Plan, board: Board, network: Network, clock_mhz: float) -> dict[str, Any]:
-    full = _estimate(made, board, network, clock_mhz)
+    full = estimate(made, board, network, clock_mhz)
     names = ("frames_per_second", "luts", "block_rams")
     return {"interval_cycles": made.interval_cycles} | {name: full[name] for name in names}
 
 
-def _estimate(made: Plan, board: Board, network: Network, clock_mhz: float) -> dict[str, Any]:
+def estimate(made: Plan, board: Board, network: Network, clock_mhz: float) -> dict[str, Any]:
     """``synthesis`` of a report, with the serial link, as far as it can be told beforehand."""
     link = _link(board, network)
     return {

@@ -42,6 +42,7 @@ __all__ = [
     "Point",
     "compress",
     "compressible",
+    "with_codebooks",
 ]
 
 Objective = Literal["luts", "additions", "kernel-evaluations", "block-ram"]
@@ -198,6 +199,51 @@ def compressible(network: Network) -> tuple[str, ...]:
     )
 
 
+def with_codebooks(
+    network: Network, calibration: Examples, codes: int, *, run_layers: RunLayers, seed: int = 0
+) -> Network:
+    """The network with at most ``codes`` distinct kernels up to inversion in each convolution, whatever that loses.
+
+    Thresholds are refitted on the calibration images, in the order of the layers; nothing is searched.
+
+    Parameters
+    ----------
+    network : Network
+        One that ends in an `ArgMax`; not changed.
+    calibration : Examples
+        To measure windows and refit thresholds on.
+    codes : int
+        2 to 16.
+    run_layers : callable
+        The golden model.
+    seed : int
+        Of the choice of windows.
+
+    Raises
+    ------
+    UnsupportedError
+        Where the network has no class or no kernels to share, or for another number of codes.
+    """
+    most = 2 ** _INDEX_BITS[0]
+    if not _FEWEST_CODES <= codes <= most:
+        raise UnsupportedError(f"codes={codes}: a codebook has {_FEWEST_CODES} to {most} kernels; choose one of these")
+    options = CompressOptions(objective="block-ram", seed=seed)
+    _check(network, calibration, calibration, options)
+    if not compressible(network):
+        raise UnsupportedError(f"{network.name}: no convolution has 2-D kernels to share; leave codebooks out")
+    search = _Search(
+        network=network,
+        options=options,
+        calibration=calibration,
+        validation=calibration,
+        run_layers=run_layers,
+        store={},
+        workers=1,
+        progress=lambda what, done, total: None,
+    )
+    return search.with_codebooks(codes)
+
+
 def compress(
     network: Network,
     calibration: Examples,
@@ -303,6 +349,17 @@ class _Search:
             validation_images=len(self.validation.labels),
         )
 
+    def with_codebooks(self, codes: int) -> Network:
+        """Every layer with so many kernels."""
+        rng, values, at = np.random.default_rng(self.options.seed), self.calibration.values, 0
+        for name in self.names:
+            number = _number(self.network, name)
+            values, at = self.run_layers(self.network, values, at, number), number
+            self.sites[name] = self._ranked(number, values, rng)
+        line = f"codebooks of {codes} kernels in {', '.join(self.names)}, seed {self.options.seed}"
+        built = self._built(dict.fromkeys(self.names, codes))
+        return dataclasses.replace(built, history=(*self.network.history, line))
+
     @property
     def _unit(self) -> str:
         return _UNIT_OF[self.options.objective]
@@ -356,12 +413,16 @@ class _Search:
         return points
 
     def _site(self, number: int, values: NDArray, rng: np.random.Generator) -> _Site:
+        site = self._ranked(number, values, rng)
+        site.rungs.append(_Rung(codes=0, lost=0, cost=self._layer_units(site.layer, number)[self._unit]))
+        return site
+
+    def _ranked(self, number: int, values: NDArray, rng: np.random.Generator) -> _Site:
         layer = self.network.layers[number]
         assert isinstance(layer, Conv2D)
         moments = window_moments(layer, values, rng)
         ranking = rank_kernels(layer, moments, most=2 ** _INDEX_BITS[0] if self.shared else None)
-        whole = _Rung(codes=0, lost=0, cost=self._layer_units(layer, number)[self._unit])
-        return _Site(number=number, layer=layer, moments=moments, ranking=ranking, rungs=[whole])
+        return _Site(number=number, layer=layer, moments=moments, ranking=ranking, rungs=[])
 
     def _correct_alone(self, site: _Site, codes: int, calibrating: NDArray, validating: NDArray) -> int:
         layers = list(self.network.layers)

@@ -1,39 +1,20 @@
 """``report.html``: one file that needs nothing from anywhere else, and reads the same with scripts turned off."""
 
-import base64
-import functools
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from xnorweave import __version__
 from xnorweave.report import charts, facts
 from xnorweave.report.atlas import Shown, shown_layers, symbol
 from xnorweave.report.facts import Report, part
+from xnorweave.report.theme import render_page
 from xnorweave.report.timeline import timeline
 from xnorweave.report.waterfall import made_similar, waterfall
 
-__all__ = ["PALETTE", "render_html"]
+__all__ = ["render_html"]
 
-# Light and dark: text and marks have a contrast of 4.5 and more on both grounds, and blue, orange and grey stay apart
-# for eyes that do not tell red from green. Nothing is told by colour alone.
-PALETTE = {
-    "page": ("#f5f6f8", "#10151b"),
-    "card": ("#ffffff", "#181f27"),
-    "ink": ("#18212b", "#e5eaf0"),
-    "soft": ("#55616f", "#9fadbc"),
-    "line": ("#dfe4e9", "#2b3641"),
-    "track": ("#e8ecf0", "#27323d"),
-    "mark": ("#0b5fa5", "#6fb1ee"),
-    "estimate": ("#9a4f00", "#f0a85c"),
-    "other": ("#5f6975", "#97a4b2"),
-    "good": ("#1b6e53", "#5cc5a1"),
-    "bad": ("#a8321f", "#ff8d7a"),
-    "focus": ("#0b5fa5", "#8cc4f7"),
-}
 _PARTS = (
     *("network", "sharing", "plan", "simulation", "accuracy", "synthesis", "estimate"),
     *("build", "certificate", "usage", "compression"),
@@ -61,7 +42,6 @@ _SECTIONS = {
 
 def render_html(report: Report) -> str:
     """The report as one page; sections whose parts are absent are left out."""
-    environment = _environment()
     context: dict[str, Any] = {name: part(report, name) for name in _PARTS}
     context |= {
         "version": report.get("version", __version__),
@@ -80,43 +60,11 @@ def render_html(report: Report) -> str:
         "link": link_share(report),
         "sections": _SECTIONS,
         "unit_names": _UNIT_NAMES,
-        "palette": PALETTE,
         "facts": facts,
         "report": report,
     }
     context["symbols"] = symbols(context["atlas"])
-    style = environment.get_template("style.css.j2").render(palette=PALETTE)
-    script = environment.get_template("script.js").render()
-    context |= {
-        "style": Markup(style),
-        "style_hash": _hash(style),
-        "script": Markup(script),
-        "script_hash": _hash(script),
-    }
-    return environment.get_template("report.html.j2").render(context)
-
-
-@functools.cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("xnorweave.report", "."),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": facts.count, "size": facts.size, "percent": _percent}
-    environment.globals |= {"charts": charts}
-    return environment
-
-
-def _hash(text: str) -> str:
-    """What a page's security policy calls the text of a style or script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1f}\u2009%" if share < 99.95 or share == 100 else f"{share:.0f}\u2009%"
+    return render_page("report.html.j2", context)
 
 
 def resources(report: Report) -> list[dict[str, Any]]:

@@ -161,3 +161,25 @@ def test_native_yosys_is_taken_when_new_enough(tmp_path, monkeypatch, version, t
     run_yosys(["log hello"], folder=tmp_path, log="try.log", timeout_s=60)
     assert ("native -s try.ys" in (tmp_path / "try.log").read_text()) == taken
     assert (yosys_version() == version) == taken or version == "0.70"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a tool whose caller is killed")
+def test_a_killed_caller_takes_its_tool_with_it(tmp_path):
+    code = (
+        "from pathlib import Path; import sys; from xnorweave.processes import run_tool\n"
+        "run_tool([sys.executable, '-u', '-c', 'import os, time; print(os.getpid()); time.sleep(60)'],"
+        " folder=Path('.'), log='l', timeout_s=60, tool='t', remedy='r', on_line=print)"
+    )
+    process = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        pid = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+    assert gone(pid)
+
+
+def test_a_tool_has_the_signals_of_a_shell(tmp_path):
+    script = ["sh", "-c", "kill -PIPE $$; echo survived"]
+    with pytest.raises(ToolchainError, match="widget: ended by signal 13"):
+        run_tool(script, folder=tmp_path, log="l", timeout_s=9, tool="widget", remedy="apt install widget")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from xnorweave import tables
 from xnorweave.report import render_html
-from xnorweave.report.page import PALETTE
+from xnorweave.report.theme import PALETTE
 
 SHARING = {
     "family": "ecp5",

@@ -9,7 +9,7 @@ from chromium import Chromium, find_chromium
 from report_documents import HOSTILE, document
 
 from xnorweave.report import render_html
-from xnorweave.report.page import PALETTE
+from xnorweave.report.theme import PALETTE
 
 pytestmark = [
     pytest.mark.slow,
