@@ -196,7 +196,7 @@ def unfinished(report: Report) -> ExploreError | None:
 def _usable_board(name: str) -> Board:
     board = find_board(name)
     if not board.link:
-        raise DeviceError(f"{name}: has no serial port, and builds need one; leave it out")
+        raise DeviceError(f"{name}: has nothing for a link, and builds need one; leave it out")
     return board
 
 

@@ -372,7 +372,7 @@ def test_wrong_usage(arguments, message, tmp_path, capfd):
     ("arguments", "message"),
     [
         (["--boards", "icebraker"], r"unknown board 'icebraker'; did you mean icebreaker"),
-        (["--boards", "orangecrab-r0-2-25f"], r"orangecrab-r0-2-25f: has no serial port, .*; leave it out"),
+        (["--boards", "fomu-pvt"], r"fomu-pvt: has nothing for a link, .*; leave it out"),
         (["--boards", "icebreaker", "--codes", "4"], r"--codes 4: no images .*; give some with --data"),
         (["--boards", "icebreaker", "--objective", "accuracy"], r"--objective accuracy: no images"),
         (["--boards", "icebreaker", "--fps", "-1"], r"--fps -1: give numbers above 0"),
