@@ -12,14 +12,13 @@ from xnorweave.commands import TrainOptions, find_network, train
 from xnorweave.commands.compressing import split_images
 from xnorweave.commands.source import Source
 from xnorweave.console import Stages
-from xnorweave.emit import network_digest
 from xnorweave.errors import ExploreError
 from xnorweave.explore.candidate import content_digest
 from xnorweave.explore.store import ResultStore
 from xnorweave.explore.work import Subject, estimate_versions
 from xnorweave.images import load_images
 from xnorweave.network import Network
-from xnorweave.network_file import load_network, save_network
+from xnorweave.network_file import load_network, network_digest, save_network
 from xnorweave.passes.compress import Examples, with_codebooks
 from xnorweave.sim import golden
 from xnorweave.training.presets import PRESETS
@@ -148,12 +147,12 @@ def variants(
 
 
 def _subject(network: Network) -> Subject:
-    return Subject(digest=network_digest(network), network=network)
+    return Subject(digest=network_digest(network).hex(), network=network)
 
 
 def _with_codes(network: Network, calibration: Examples, codes: int, images: str, folder: Path) -> tuple[Network, str]:
     """The network with codebooks, from its file where that is there: its name tells what it is made of."""
-    key = content_digest(network_digest(network), images, codes, estimate_versions())
+    key = content_digest(network_digest(network).hex(), images, codes, estimate_versions())
     path = folder / f"codebook{codes}_{key[:12]}.npz"
     if not path.is_file():
         folder.mkdir(exist_ok=True)

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from xnorweave import cli
 from xnorweave.build_folder import BuildFolderError, locked
 from xnorweave.commands.source import Source
-from xnorweave.emit import network_digest
 from xnorweave.errors import DeviceError, ExploreError, UnsupportedError, XnorweaveError
 from xnorweave.explore import ExploreOptions, explore, parse_budget
 from xnorweave.explore.candidate import Candidate, Space, build_key, canonical_json, estimate_key
@@ -31,7 +30,7 @@ from xnorweave.explore.store import open_store
 from xnorweave.explore.work import Subject, build, estimate, estimate_versions
 from xnorweave.images import as_frames
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
-from xnorweave.network_file import save_network
+from xnorweave.network_file import network_digest, save_network
 from xnorweave.report.explored import render_explored
 from xnorweave.sim import golden
 
@@ -292,7 +291,7 @@ def test_a_result_that_is_no_json_is_told(tmp_path):
 
 
 def candidate(network: Network, **fields: Any) -> tuple[Subject, Candidate]:
-    subject = Subject(digest=network_digest(network), network=network)
+    subject = Subject(digest=network_digest(network).hex(), network=network)
     return subject, Candidate(**(ONE.document() | {"network": subject.digest, "clock_mhz": None} | fields))
 
 

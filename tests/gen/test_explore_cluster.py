@@ -21,7 +21,6 @@ pytest.importorskip("distributed", reason="no Dask: pip install xnorweave[explor
 import dask.config
 from explore_counting import counted
 
-from xnorweave.emit import network_digest
 from xnorweave.errors import ExploreError
 from xnorweave.explore import Effort, ExploreOptions, explore
 from xnorweave.explore.candidate import Candidate, content_digest
@@ -29,7 +28,7 @@ from xnorweave.explore.cluster import Task, open_cluster
 from xnorweave.explore.store import open_store
 from xnorweave.explore.work import Subject, estimate_versions
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
-from xnorweave.network_file import save_network
+from xnorweave.network_file import network_digest, save_network
 
 BOARDS = ("icebreaker", "ulx3s-85f")
 
@@ -245,7 +244,7 @@ def test_errors_of_workers_come_back_as_errors_of_ours(net, tmp_path):
     from xnorweave.network_file import load_network
 
     network = load_network(net)
-    subject = Subject(digest=network_digest(network), network=network)
+    subject = Subject(digest=network_digest(network).hex(), network=network)
     old = Task(**(vars(task(1, subject.digest)) | {"versions": {"xnorweave": "9"}}))
     with open_cluster({subject.digest: subject}, workers=1, scheduler=None, folder=tmp_path / "w") as cluster:
         ((_, error),) = cluster.run([old])
