@@ -68,7 +68,7 @@ def run_cocotb(
 
 
 def _job(design: Design, stimulus: Stimulus, taps: tuple[Tap, ...], folder: Path) -> dict[str, Any]:
-    fields = {name: getattr(stimulus, name) for name in ("idle", "stall", "burst", "seed", "patience_cycles")}
+    fields = {name: getattr(stimulus, name) for name in ("idle", "stall", "burst", "cyclic", "seed", "patience_cycles")}
     return {
         "stimulus": {
             **fields,
