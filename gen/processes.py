@@ -1,13 +1,15 @@
 """Run external tools as child processes that cannot outlive us, with their output in a log file."""
 
+import ctypes
 import os
 import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import BinaryIO
@@ -16,6 +18,8 @@ from xnorweave.errors import ToolchainError
 
 __all__ = ["run_tool", "scratch"]
 
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _GRACE_S = 3.0
 _CHUNK_BYTES = 65536
 _REASON_BYTES = 20000
@@ -63,6 +67,7 @@ def run_tool(
         try:
             process = subprocess.Popen(
                 list(argv),
+                preexec_fn=_end_with_parent,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -71,10 +76,11 @@ def run_tool(
             )
         except OSError as error:
             raise ToolchainError(f"{tool}: cannot run {argv[0]!r} ({error.strerror}); remedy: {remedy}") from error
+        finished = False
         try:
             finished = _stream(process, log_file, time.monotonic() + timeout_s, on_line)
         finally:
-            _end_group(process)
+            _end_group(process, whole=finished)
     if not finished:
         raise ToolchainError(
             f"{tool}: not done after {timeout_s:g} s and was stopped; log: {log_path}; "
@@ -119,20 +125,22 @@ def _stream(
     return True
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of the child's process group; politely, then by force."""
-    if process.poll() is not None:
+def _end_with_parent() -> None:
+    """In the child: be killed when the parent is, by whatever. Linux alone can do that."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_group(process: subprocess.Popen[bytes], *, whole: bool) -> None:
+    """End what is left of the child's process group, politely, then by force; nothing is where it ended as a whole."""
+    if whole and process.poll() is not None:
         return
     for kind in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        # Also where the first of them has ended: what it began may go on.
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, kind)
-        except ProcessLookupError:
-            break
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
-        break
     process.wait()
 
 
