@@ -9,9 +9,9 @@ Row = dict[str, Any]
 _HEAD = """# Reliability
 
 Written by `python bench/reliability.py --table` from `bench/results/reliability.json`; do not edit. Each line is a way
-in which a build, a core or a link may go wrong, tried again and again with a seed for each case. `python
-bench/reliability.py TRIAL --count N --first SEED` runs a shard of one; `make test` runs a few cases of each and shows
-that a planted fault is found, `make test-slow` all of them.
+in which a build, a core or a link may go wrong, tried again and again with a seed for each case.
+`python bench/reliability.py TRIAL --count N --first SEED` runs a shard of one; `make test` runs a few cases of each and
+shows that a planted fault is found, `make test-slow` runs all of them. Seconds are of a machine under load.
 """
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,17 +168,17 @@ class Workshop:
     ----------
     folder : Path
         Where it is, or is to be made.
-    simulators : tuple of str
-        Whose tools to record besides those of synthesis.
+    simulator : str
+        What builds simulate with; its tools are recorded as well.
     """
 
-    def __init__(self, folder: Path, simulators: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, simulator: str = "amaranth") -> None:
         self.folder = folder
         self.network, self.images = folder / "tiny.npz", folder / "images.npz"
         self.store, self.programs = folder / "store", folder / "programs"
         self.temporary = folder / "tmp"
         if not folder.exists():
-            self._make(simulators)
+            self._make(simulator)
 
     def reference(self, simulator: str) -> Path:
         """A build that nothing disturbed, by the same command."""
@@ -200,7 +200,7 @@ class Workshop:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
-    def _make(self, simulators: Sequence[str]) -> None:
+    def _make(self, simulator: str) -> None:
         for folder in (self.store, self.programs, self.temporary):
             folder.mkdir(parents=True)
         save_network(tiny_network(), self.network)
@@ -210,8 +210,7 @@ class Workshop:
             program = self.programs / tool
             program.write_text(_SHIM_LINE + Path(shim.__file__).read_text("utf-8"))
             program.chmod(0o755)
-        for simulator in ("amaranth", *simulators):
-            self._record(simulator)
+        self._record(simulator)
 
     def _record(self, simulator: str) -> None:
         """Run a build with real tools, and keep what they write."""

