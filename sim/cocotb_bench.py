@@ -118,7 +118,7 @@ def _test(folder: Path, job: dict[str, Any], simulator: str) -> dict[str, Any]:
     job_file = folder / "job.json"
     job_file.write_text(json.dumps(job))
     log = folder / "simulation.log"
-    runner = get_runner(simulator)
+    runner: Any = get_runner(simulator)  # its way to run commands is not its type's
     runner.build_dir = folder
     runner._execute = partial(_execute, runner, folder, log.name, "vvp" if simulator == "icarus" else simulator)
     try:
