@@ -10,7 +10,7 @@ from xnorweave.boards.catalogue import Family
 from xnorweave.design import TOP_MODULE, Design
 from xnorweave.errors import ToolchainError
 from xnorweave.popcounts import popcount_verilog
-from xnorweave.yosys import run_yosys
+from xnorweave.yosys import run_yosys, whole_verilog
 
 __all__ = ["SYNTHESIS", "CellCounts", "CoreSynthesis", "count_cells", "link_core", "mapping_script", "synthesize_core"]
 
@@ -111,6 +111,7 @@ def synthesize_core(
         "tee -q -o core_stat.json stat -json",
     ]
     run_yosys(script, folder=folder, log="core.log", timeout_s=timeout_s, on_line=on_line)
+    whole_verilog(folder / "core_netlist.v")
     return CoreSynthesis(
         family=family,
         cells=count_cells(folder / "core_stat.json"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xnorweave.boards.bitstream import check_bitstream
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.mapping import CellCounts, CoreSynthesis, link_core, synthesize_core
 from xnorweave.boards.placement import Placement, check_fits, check_placed, place, places_of, read_report
@@ -189,6 +190,7 @@ def _place_and_pack(
         tool=packer_argv[0],
         remedy=tools.remedy,
     )
+    check_bitstream(folder / _BITSTREAMS[board.family], board.family, tools.remedy)
     return placement
 
 

@@ -3,6 +3,7 @@
 Exit codes: 0 done; 1 an error that a user can mend; 2 wrong usage; 130 interrupted; 141 nobody reads the output.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ from xnorweave.passes.compress import CompressOptions
 __all__ = ["app", "main"]
 
 _AGAIN_S = 0.1
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_lost_signals: list[int] = []
 
 app = typer.Typer(
     name="xnorweave",
@@ -663,6 +666,7 @@ def _end_later(lost: "sys.UnraisableHookArgs") -> None:
     if number is None:
         sys.__unraisablehook__(lost)
         return
+    _lost_signals.append(number)
     again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
@@ -671,6 +675,7 @@ def _end_later(lost: "sys.UnraisableHookArgs") -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Anything that is no `XnorweaveError` is a bug and keeps its traceback."""
     signal.signal(signal.SIGTERM, _end_on_sigterm)
+    _lost_signals.clear()
     hook, sys.unraisablehook = sys.unraisablehook, _end_later
     try:
         return _main(arguments)
@@ -699,3 +704,13 @@ def _main(arguments: list[str] | None) -> int:
         # The interpreter flushes standard output once more as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as e:
+        if e.errno not in _DISK_FULL:
+            raise
+        print_error(f"{e.filename or 'disk'}: {e.strerror}; free some space, or choose another folder")
+        return 1
+    except Exception:
+        # Compiled code that a signal was to end may go on, and fail for want of what it was about to do.
+        if _lost_signals:
+            return 128 + _lost_signals[0]
+        raise

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import BinaryIO
@@ -83,10 +83,11 @@ def run_tool(
             )
         except OSError as error:
             raise ToolchainError(f"{tool}: cannot run {argv[0]!r} ({error.strerror}); remedy: {remedy}") from error
+        finished = False
         try:
             finished = _stream(process, log_file, time.monotonic() + timeout_s, on_line)
         finally:
-            _end_group(process)
+            _end_group(process, whole=finished)
     if not finished:
         raise ToolchainError(
             f"{tool}: not done after {timeout_s:g} s and was stopped; log: {log_path}; "
@@ -138,20 +139,16 @@ def _stream(
     return True
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of the child's process group; politely, then by force."""
-    if process.poll() is not None:
+def _end_group(process: subprocess.Popen[bytes], *, whole: bool) -> None:
+    """End what is left of the child's process group, politely, then by force; nothing is where it ended as a whole."""
+    if whole and process.poll() is not None:
         return
     for kind in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        # Also where the first of them has ended: what it began may go on.
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, kind)
-        except ProcessLookupError:
-            break
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
-        break
     process.wait()
 
 

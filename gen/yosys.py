@@ -13,7 +13,7 @@ from pathlib import Path
 from xnorweave.errors import ToolchainError
 from xnorweave.processes import run_tool
 
-__all__ = ["run_yosys", "yosys_version"]
+__all__ = ["run_yosys", "whole_verilog", "yosys_version"]
 
 _MINIMUM = (0, 40)
 _REMEDY = "pip install pyosys"
@@ -66,6 +66,31 @@ def run_yosys(
         tool="yosys",
         remedy=_REMEDY,
         on_line=on_line,
+    )
+
+
+def whole_verilog(path: Path) -> str:
+    """Text of a file that Yosys wrote with ``write_verilog``.
+
+    Raises
+    ------
+    ToolchainError
+        If it is not there, or is no text of whole modules: Yosys said that all was well.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _not_whole(path, str(error)) from error
+    begun, ended = (len(re.findall(rf"^{word}\b", text, re.MULTILINE)) for word in ("module", "endmodule"))
+    if not begun or begun != ended or not text.endswith("endmodule\n"):
+        raise _not_whole(path, f"{begun} modules begin, {ended} end")
+    return text
+
+
+def _not_whole(path: Path, why: str) -> ToolchainError:
+    return ToolchainError(
+        f"yosys: {path.name} is no whole Verilog ({why}); remedy: free some space on the disk, and check the tools "
+        "with `xnorweave doctor`"
     )
 
 

@@ -3,8 +3,8 @@
 //
 // usage: PROGRAM JOB RESULT
 //
-// Both files are little-endian. JOB: 64-bit numbers frames, input_words, idle limit, stall limit, burst, idle seed,
-// stall seed, patience, drain, reset cycles, streams, [words per frame of a stream]..., resets, [reset cycle]...; then
+// Both files are little-endian. JOB: 64-bit numbers frames, input_words, idle limit, stall limit, burst, cyclic,
+// idle seed, stall seed, patience, drain, reset cycles, streams, [words per frame of a stream]..., resets, [reset cycle]...; then
 // the input words, INPUT_CHUNKS 32-bit numbers each. RESULT: 64-bit numbers status, status stream, cycle, last moved
 // cycle, resets done, input words sent, [words of a stream]..., [start of a frame]..., [end of a frame]...; then where
 // status is 0 the streams' words, each ceil(bits / 32) 32-bit numbers.
@@ -51,7 +51,8 @@ void get(const VlWide<N>& port, uint32_t* words) {
 
 class Gate {
   public:
-    Gate(uint64_t seed, uint64_t limit, uint64_t burst) : state_(seed), limit_(limit), burst_(burst) {}
+    Gate(uint64_t seed, uint64_t limit, uint64_t burst, bool cyclic)
+        : state_(seed), limit_(limit), burst_(burst), cyclic_(cyclic) {}
 
     bool closed() {
         if (left_) {
@@ -59,6 +60,12 @@ class Gate {
             return true;
         }
         if (!limit_) return false;
+        if (cyclic_) {
+            opened_ = !opened_;
+            if (opened_) return false;
+            left_ = burst_ - 1;
+            return true;
+        }
         state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
         if (state_ >> 32 >= limit_) return false;
         left_ = burst_ - 1;
@@ -67,10 +74,11 @@ class Gate {
 
   private:
     uint64_t state_, limit_, burst_, left_ = 0;
+    bool cyclic_, opened_ = false;
 };
 
 struct Job {
-    uint64_t frames, input_words, idle, stall, burst, idle_seed, stall_seed, patience, drain, reset_cycles;
+    uint64_t frames, input_words, idle, stall, burst, cyclic, idle_seed, stall_seed, patience, drain, reset_cycles;
     std::vector<uint64_t> per_frame, resets;
     std::vector<uint32_t> words;
 };
@@ -96,8 +104,8 @@ Job read_job(const char* path) {
     std::FILE* file = std::fopen(path, "rb");
     if (!file) fail("cannot read", path);
     Job job;
-    for (uint64_t* field : {&job.frames, &job.input_words, &job.idle, &job.stall, &job.burst, &job.idle_seed,
-                            &job.stall_seed, &job.patience, &job.drain, &job.reset_cycles})
+    for (uint64_t* field : {&job.frames, &job.input_words, &job.idle, &job.stall, &job.burst, &job.cyclic,
+                            &job.idle_seed, &job.stall_seed, &job.patience, &job.drain, &job.reset_cycles})
         *field = read_number(file);
     for (auto* list : {&job.per_frame, &job.resets}) {
         list->resize(read_number(file));
@@ -112,8 +120,8 @@ Job read_job(const char* path) {
 class Session {
   public:
     Session(const Job& job, Vbench& top)
-        : job_(job), top_(top), idle_(job.idle_seed, job.idle, job.burst), stall_(job.stall_seed, job.stall, job.burst),
-          starts_(job.frames), ends_(job.frames) {
+        : job_(job), top_(top), idle_(job.idle_seed, job.idle, job.burst, job.cyclic),
+          stall_(job.stall_seed, job.stall, job.burst, job.cyclic), starts_(job.frames), ends_(job.frames) {
 #define ADD_STREAM(number, bits) add(bits);
         STREAMS(ADD_STREAM)
 #undef ADD_STREAM

@@ -49,6 +49,8 @@ class Stimulus:
         Probability in each cycle that ``ready`` falls low.
     burst : int
         Length of each idle spell and each stall, in cycles.
+    cyclic : bool
+        Each spell comes behind a single open cycle, whatever the probability: 0 is never, anything else always.
     seed : int
         Of idle and stall.
     reset_at : tuple of int
@@ -61,6 +63,7 @@ class Stimulus:
     idle: float = 0.0
     stall: float = 0.0
     burst: int = 1
+    cyclic: bool = False
     seed: int = 0
     reset_at: tuple[int, ...] = ()
     patience_cycles: int = 200_000
@@ -171,12 +174,15 @@ class Gate:
         That `closed` begins a spell of true.
     burst : int
         Length of a spell in calls.
+    cyclic : bool
+        Open once, then a spell, and so on; not where the probability is 0.
     """
 
-    def __init__(self, seed: int, probability: float, burst: int) -> None:
+    def __init__(self, seed: int, probability: float, burst: int, cyclic: bool = False) -> None:
         self._state = seed & (1 << 64) - 1
         self._limit = int(probability * (1 << 32))
         self._burst = burst
+        self._cyclic, self._opened = cyclic, False
         self._left = 0
 
     def closed(self) -> bool:
@@ -186,6 +192,12 @@ class Gate:
             return True
         if not self._limit:
             return False
+        if self._cyclic:
+            self._opened = not self._opened
+            if self._opened:
+                return False
+            self._left = self._burst - 1
+            return True
         self._state = (self._state * 6364136223846793005 + 1442695040888963407) & (1 << 64) - 1
         if self._state >> 32 >= self._limit:
             return False
@@ -239,8 +251,8 @@ class Session:
         self._resets_done = 0
         self._starts = [0] * len(stimulus.frames)
         self._ends = [0] * len(stimulus.frames)
-        self._idle = Gate(2 * stimulus.seed, stimulus.idle, stimulus.burst)
-        self._stall = Gate(2 * stimulus.seed + 1, stimulus.stall, stimulus.burst)
+        self._idle = Gate(2 * stimulus.seed, stimulus.idle, stimulus.burst, stimulus.cyclic)
+        self._stall = Gate(2 * stimulus.seed + 1, stimulus.stall, stimulus.burst, stimulus.cyclic)
         self._moved = 0
         self.cycle = -1
         self.rst = self.valid = self.ready = False

@@ -42,6 +42,7 @@ class Pattern:
     idle: float = 0.0
     stall: float = 0.0
     burst: int = 1
+    cyclic: bool = False
     seed: int = 0
     reset_at: tuple[int, ...] = ()
     patience_cycles: int = 200_000
@@ -242,6 +243,7 @@ def _stimulus(network: Network, frames: NDArray[np.uint8], pattern: Pattern) -> 
         idle=pattern.idle,
         stall=pattern.stall,
         burst=pattern.burst,
+        cyclic=pattern.cyclic,
         seed=pattern.seed,
         reset_at=pattern.reset_at,
         patience_cycles=pattern.patience_cycles,

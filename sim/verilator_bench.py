@@ -150,6 +150,7 @@ def _job_bytes(compiled: CompiledBench, stimulus: Stimulus) -> bytes:
         int(stimulus.idle * (1 << 32)),
         int(stimulus.stall * (1 << 32)),
         stimulus.burst,
+        int(stimulus.cyclic),
         2 * stimulus.seed & mask,
         2 * stimulus.seed + 1 & mask,
         stimulus.patience_cycles,

@@ -1,5 +1,6 @@
 """The command line as its users meet it: exit codes, and what goes to which stream."""
 
+import errno
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -238,6 +240,31 @@ def test_an_interrupt_in_a_callback_of_compiled_code_is_not_lost(number: signal.
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25)
     assert done.returncode == code, done.stderr
     assert done.stderr == "went on\n"
+
+
+def test_compiled_code_that_fails_for_want_of_a_dropped_interrupt_is_no_bug(capsys, monkeypatch) -> None:
+    def compile_() -> None:
+        cli._end_later(SimpleNamespace(exc_type=SystemExit))
+        raise RuntimeError("no compiled object yet")
+
+    monkeypatch.setattr(cli, "_AGAIN_S", 3600)
+    monkeypatch.setattr(cli.commands, "boards", compile_)
+    assert cli.main(["boards"]) == 143
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(cli.commands, "boards", lambda: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        cli.main(["boards"])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_bug(number: int, capsys, monkeypatch) -> None:
+    def write() -> None:
+        raise OSError(number, os.strerror(number), "out/design.v")
+
+    monkeypatch.setattr(cli.commands, "boards", write)
+    assert cli.main(["boards"]) == 1
+    wanted = f"error: out/design.v: {os.strerror(number)}; free some space, or choose another folder\n"
+    assert capsys.readouterr().err == wanted
 
 
 def test_share_gives_four_units_in_every_form_beside_random_weights(tmp_path: Path) -> None:

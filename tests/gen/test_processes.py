@@ -3,13 +3,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from xnorweave import yosys
 from xnorweave.errors import ToolchainError
 from xnorweave.processes import run_tool
-from xnorweave.yosys import run_yosys, yosys_version
+from xnorweave.yosys import run_yosys, whole_verilog, yosys_version
 
 
 def run_python(code, folder, *, timeout_s=30, on_line=None):
@@ -25,11 +26,13 @@ def run_python(code, folder, *, timeout_s=30, on_line=None):
 
 
 def gone(pid):
-    """Whether a process has ended, within two seconds."""
+    """Whether a process has ended, within two seconds. Where nobody waits for it, it may stay as a zombie."""
     for _ in range(200):
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+            if (stat := Path(f"/proc/{pid}/stat")).exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
             return True
         time.sleep(0.01)
     return False
@@ -101,6 +104,31 @@ def test_exception_of_the_caller_ends_the_tool(tmp_path):
     assert gone(pids[0])
 
 
+def test_what_a_killed_tool_began_is_ended_too(tmp_path):
+    """The child holds the pipe, so that the run is not over when the tool is."""
+    code = (
+        "import os, subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    pids = []
+    with pytest.raises(ToolchainError, match=r"widget: not done after 1 s and was stopped"):
+        run_python(code, tmp_path, timeout_s=1, on_line=lambda line: pids.append(int(line)))
+    assert gone(pids[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's end")
+def test_a_tool_does_not_outlive_a_killed_caller(tmp_path):
+    code = (
+        "from pathlib import Path; import sys; from xnorweave.processes import run_tool\n"
+        "run_tool([sys.executable, '-u', '-c', 'import os, time; print(os.getpid()); time.sleep(60)'],"
+        " folder=Path('.'), log='l', timeout_s=60, tool='t', remedy='r', on_line=print)"
+    )
+    with subprocess.Popen([sys.executable, "-u", "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
+    assert gone(pid)
+
+
 def test_ctrl_c_ends_the_tool(tmp_path):
     code = (
         "from pathlib import Path; import sys; from xnorweave.processes import run_tool\n"
@@ -138,6 +166,24 @@ def test_yosys_runs_no_programs(tmp_path, command):
     with pytest.raises(ValueError, match="not a Yosys command of our own"):
         run_yosys([command], folder=tmp_path, log="try.log", timeout_s=60)
     assert not list(tmp_path.iterdir())
+
+
+VERILOG = "module a;\nendmodule\nmodule b;\nendmodule\n"
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"// nothing\n", VERILOG[:-3].encode(), VERILOG[:25].encode(), b"\xbe" + VERILOG.encode()]
+)
+def test_verilog_that_is_not_whole_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "design.v").write_bytes(content)
+    with pytest.raises(ToolchainError, match=r"yosys: design\.v is no whole Verilog \(.*\); remedy: "):
+        whole_verilog(tmp_path / "design.v")
+
+
+def test_whole_verilog_is_taken(tmp_path):
+    (tmp_path / "design.v").write_text(VERILOG)
+    assert whole_verilog(tmp_path / "design.v") == VERILOG
 
 
 def test_no_yosys(tmp_path, monkeypatch):

@@ -24,6 +24,12 @@ def test_gate_stays_closed_for_a_burst():
     assert all(len(run) % 5 == 0 for run in text.strip("x").split(".") if run)
 
 
+def test_cyclic_gate_opens_once_between_spells():
+    gate = Gate(3, 0.01, 3, True)
+    assert "".join("x" if gate.closed() else "." for _ in range(9)) == ".xxx.xxx."
+    assert not any(Gate(3, 0.0, 3, True).closed() for _ in range(9))
+
+
 def test_gate_of_probability_0_never_closes():
     gate = Gate(0, 0.0, 3)
     assert not any(gate.closed() for _ in range(1000))

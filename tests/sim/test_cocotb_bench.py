@@ -1,9 +1,10 @@
+import sys
 from dataclasses import replace
 
 import pytest
 
 from xnorweave.errors import MismatchError, ToolchainError
-from xnorweave.sim import simulators
+from xnorweave.sim import cocotb_bench, simulators
 from xnorweave.sim.bench import Stimulus
 from xnorweave.sim.cocotb_bench import run_cocotb
 from xnorweave.sim.wrapper import wrap
@@ -101,3 +102,38 @@ def test_wires_of_the_top_module_come_first(summing):
     text = wrap(replace(summing.design, verilog=verilog), (summing.tap,))
     assert "= core.plus_one__o__payload;" in text
     assert "= core.plus_one.o__payload;" in wrap(summing.design, (summing.tap,))
+
+
+@pytest.mark.parametrize(("said", "found"), [("Icarus Verilog version 10.3 (stable)", "10.3"), ("", "not working")])
+def test_an_old_icarus_is_refused(monkeypatch, said, found):
+    monkeypatch.setattr(simulators.shutil, "which", lambda tool: f"/bin/{tool}")
+    monkeypatch.setattr(simulators, "_said", lambda _: said)
+    with pytest.raises(ToolchainError, match=rf"icarus: iverilog is {found}, older than 11\.0; install it with"):
+        simulators.find_icarus()
+
+
+@pytest.mark.parametrize("content", [b'{"outputs": [', b"\xbe\xff"])
+def test_a_result_that_is_none_is_named(summing, need, monkeypatch, content):
+    need("icarus")
+
+    def spoilt(arguments, *, folder, **options):
+        simulators.command(arguments, folder=folder, **options)
+        if "vvp" in options["what"]:
+            (folder / "result.json").write_bytes(content)
+
+    monkeypatch.setattr(cocotb_bench, "command", spoilt)
+    with pytest.raises(ToolchainError, match=r"icarus under cocotb: .*result\.json is no result \("):
+        run_cocotb(summing.design, Stimulus(frames=summing.frames(1)))
+
+
+def test_a_simulator_that_never_ends_is_stopped(summing, need, monkeypatch):
+    need("icarus")
+
+    def stuck(arguments, *, what, **options):
+        if what == "vvp":
+            arguments, options["timeout_s"] = [sys.executable, "-c", "import time; time.sleep(60)"], 1
+        simulators.command(arguments, what=what, **options)
+
+    monkeypatch.setattr(cocotb_bench, "command", stuck)
+    with pytest.raises(ToolchainError, match=r"vvp: not done after 1 s and was stopped"):
+        run_cocotb(summing.design, Stimulus(frames=summing.frames(1)))

@@ -61,10 +61,10 @@ def model(stimulus, summing):
 
 
 @pytest.mark.parametrize("reset_at", [(), (0,), (7, 8), tuple(range(10, 150, 9))])
-@pytest.mark.parametrize("seed", [0, 1, 2**40])
-def test_the_c_session_is_the_python_session(compiled, summing, seed, reset_at):
+@pytest.mark.parametrize(("seed", "cyclic"), [(0, False), (1, True), (2**40, False)])
+def test_the_c_session_is_the_python_session(compiled, summing, seed, cyclic, reset_at):
     frames = summing.frames(30, seed=seed)
-    stimulus = Stimulus(frames=frames, idle=0.3, stall=0.4, burst=2, seed=seed, reset_at=reset_at)
+    stimulus = Stimulus(frames=frames, idle=0.3, stall=0.4, burst=2, cyclic=cyclic, seed=seed, reset_at=reset_at)
     result = compiled.run(stimulus)
     assert result.outputs == summing.summed(frames)
     assert replace(result, simulator="") == model(stimulus, summing)

@@ -1,0 +1,157 @@
+"""Mistakes made in the generator and its hardware, one at a time: the tests must see each.
+
+A mutant lives in a copy of the tree. Its tests run in the order of their nearness: those of its own module, then of its
+folder, then all of `make test`; the first that fails ends it. What no test sees is a failure of its case, to be told
+apart by hand: a mutant that changes nothing, or a test that is missing.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+from trials.mutations import Mutant, mutants_of
+from trials.records import Case, Trial, versions
+
+__all__ = ["TRIAL", "chosen", "nearest_tests", "survives"]
+
+ROOT = Path(__file__).parents[2]
+_COUNT = 200
+# What makes the hardware: units, and what chooses and connects them. Not estimates, importers, training or reports.
+_FILES = (
+    *("hw/adder_graph.py", "hw/argmax.py", "hw/cobs.py", "hw/codebook.py", "hw/conv2d.py", "hw/crc.py", "hw/dense.py"),
+    *("hw/folded_conv2d.py", "hw/global_sum.py", "hw/lanes.py", "hw/lookup.py", "hw/matrix_vector.py", "hw/maxpool.py"),
+    *("hw/pixel_table.py", "hw/processing_elements.py", "hw/row_buffer.py", "hw/segments.py", "hw/sliding_window.py"),
+    *("hw/stream_fifo.py", "hw/stream_register.py", "hw/sum_pipeline.py", "hw/threshold.py", "hw/uart.py"),
+    *("hw/axi_stream.py", "hw/wishbone.py", "hw/xnor_popcount.py", "hw/shared_module.py"),
+    *("gen/lower.py", "gen/emit.py", "gen/adder_graph.py", "gen/popcounts.py", "gen/wrappers.py"),
+    *("gen/passes/streamline.py", "gen/passes/schedule.py", "gen/passes/kernels.py", "gen/passes/cse_kernels.py"),
+)
+_ROOMS = ("gen", "hw", "sim", "boards", "tests", "examples", "bench", "docs")
+_LOOSE = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile")
+_RELATED = {
+    "gen/lower.py": ("tests/gen/test_lower.py", "tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py"),
+    "gen/emit.py": ("tests/gen/test_emit.py", "tests/e2e/test_random_networks.py"),
+    "gen/passes/kernels.py": ("tests/gen/test_share.py", "tests/gen/test_lower.py"),
+    "gen/passes/cse_kernels.py": ("tests/gen/test_cse.py", "tests/gen/test_share.py"),
+    "gen/wrappers.py": ("tests/sim/test_wrappers.py",),
+    "hw/axi_stream.py": ("tests/sim/test_wrappers.py",),
+    "hw/wishbone.py": ("tests/sim/test_wrappers.py",),
+}
+_WHOLE = ("tests/hw", "tests/e2e/test_random_networks.py", "tests/gen", "tests/sim", "tests/boards", "tests")
+_TIMEOUT_S = 3600
+_FAILED = 1
+_NO_TESTS = 5
+
+
+@cache
+def chosen(root: Path = ROOT, count: int = _COUNT) -> tuple[Mutant, ...]:
+    """The mutants of the trial, by seed: all files take turns, and within a file all kinds of mistakes."""
+    queues = []
+    for file in _FILES:
+        kinds: dict[str, list[Mutant]] = {}
+        for mutant in sorted(mutants_of(root, file), key=lambda each: each.key):
+            kinds.setdefault(mutant.what, []).append(mutant)
+        queues.append(_in_turns(list(kinds.values())))
+    compiling = (mutant for mutant in _in_turns(queues) if mutant.source(root))
+    return tuple(itertools.islice(compiling, count))
+
+
+def _in_turns(queues: list[list[Mutant]]) -> list[Mutant]:
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]
+
+
+def nearest_tests(file: str) -> list[str]:
+    """Files and folders of tests in the order in which they are likely to see a mistake in a file."""
+    own = f"tests/{Path(file).parts[0]}/test_{Path(file).stem}.py"
+    near = [own, *_RELATED.get(file, ())]
+    if file.startswith("hw/"):
+        near += [f"tests/hw/test_{unit}.py" for unit in ("units", "conv2d", "folded_conv2d", "dense")]
+    near += _WHOLE
+    return [name for name in dict.fromkeys(near) if (ROOT / name).exists()]
+
+
+def copy_of_tree(folder: Path) -> Path:
+    """A copy of the sources, to be changed; made once."""
+    tree = folder / "tree"
+    if not tree.exists():
+        ignored = shutil.ignore_patterns("__pycache__", "results", "*.pyc")
+        for room in _ROOMS:
+            shutil.copytree(ROOT / room, tree / room, ignore=ignored)
+        for name in _LOOSE:
+            shutil.copy(ROOT / name, tree / name)
+        package = tree / "build" / "tree" / "xnorweave"
+        package.mkdir(parents=True)
+        for path in (*(tree / "gen").iterdir(), *(tree / room for room in ("hw", "sim", "boards"))):
+            (package / path.name).symlink_to(path)
+    return tree
+
+
+def failing(tree: Path, tests: list[str]) -> str:
+    """The first of these tests that fails in a tree, each in a run of its own; empty where all pass."""
+    for name in tests:
+        code, said = _pytest(tree, name)
+        if code not in (0, _NO_TESTS):
+            failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+            return failed[0] if failed else f"{name}: exit code {code}"
+    return ""
+
+
+def _pytest(tree: Path, name: str) -> tuple[int, str]:
+    """Run tests until the first fails. What does not end, as a core that is deadlocked, has failed."""
+    options = ("-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not pnr")
+    # A test of the whole tree's digests or wheel needs no mistake to fail in a copy.
+    left_out = ("--ignore", "tests/e2e/test_packaging.py", "--ignore", "tests/bench")
+    environment = os.environ | {"PYTHONPATH": str(tree / "build" / "tree"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", *options, *left_out, name],
+        cwd=tree,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return _FAILED, f"FAILED {name}: not done after {_TIMEOUT_S} s"
+    return process.returncode, said
+
+
+def survives(mutant: Mutant, tree: Path, tests: list[str]) -> bool:
+    """Whether every test passes with the mistake; the tree is as before afterwards."""
+    place = tree / mutant.file
+    whole = place.read_text("utf-8")
+    try:
+        place.write_text(mutant.source(tree), "utf-8")
+        return not failing(tree, tests)
+    finally:
+        place.write_text(whole, "utf-8")
+
+
+def run(seed: int, folder: Path) -> Case:
+    """One mutant."""
+    tree = copy_of_tree(folder)
+    mutant = chosen()[seed]
+    if not survives(mutant, tree, nearest_tests(mutant.file)):
+        return Case(counts={"caught": 1, mutant.what: 1})
+    return Case(failures=(f"not caught: {mutant}",), counts={"survived": 1, mutant.what: 1})
+
+
+TRIAL = Trial(
+    name="mutants",
+    title="mistakes in the generator and its hardware",
+    full=_COUNT,
+    checked="one changed place in hw/ or in what makes hardware of gen/: a test of `make test` fails, the nearest ones "
+    "being tried first",
+    run=run,
+    tools=partial(versions, "pytest", "amaranth"),
+    accepted_percent=99.0,
+)

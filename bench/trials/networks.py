@@ -1,0 +1,154 @@
+"""Random networks, plans, frames and stalls: the golden model, and a simulator or a netlist, give the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from trials.records import Case, Trial, versions
+from xnorweave.boards.mapping import synthesize_core
+from xnorweave.design import Design
+from xnorweave.emit import emit
+from xnorweave.errors import UnsupportedError
+from xnorweave.lower import Core, lower
+from xnorweave.network import Network
+from xnorweave.passes.plan_types import Plan
+from xnorweave.passes.share import STRATEGIES
+from xnorweave.sim import golden
+from xnorweave.sim.bench import Stimulus
+from xnorweave.sim.netlist import Family, simulate_netlist
+from xnorweave.sim.random_networks import random_frames, random_network, random_plan
+from xnorweave.sim.run import Pattern, SimulationReport, SimulatorName, simulate
+from xnorweave.sim.vectors import first_mismatch, input_words
+
+__all__ = ["AMARANTH", "ICARUS", "NETLIST", "VERILATOR", "Draw", "draw", "parts"]
+
+FRAMES = 4
+_MOST_DRAWS = 50
+_FAMILIES: tuple[Family, Family] = ("ice40", "ecp5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """What a seed gives.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    plan : Plan
+        Its engines and folds.
+    strategy : str
+        How results are shared.
+    frames : uint8 array [N, channels, height, width]
+        Images.
+    pattern : Pattern
+        How they are offered and taken.
+    """
+
+    network: Network
+    plan: Plan
+    strategy: str
+    frames: np.ndarray
+    pattern: Pattern
+
+    def core(self) -> Core:
+        """The hardware."""
+        return lower(self.network, strategy=self.strategy, plan=self.plan)
+
+    def design(self, core: Core) -> Design:
+        """Its Verilog."""
+        return emit(self.network, strategy=self.strategy, plan=self.plan, core=core)
+
+
+def draw(seed: int, *, largest_side: int = 12, largest_channels: int = 9) -> Draw:
+    """The first network of a seed's that there is hardware for; what is refused is drawn again."""
+    for turn in range(_MOST_DRAWS):
+        rng = np.random.default_rng([seed, turn])
+        network = random_network(rng, largest_side=largest_side, largest_channels=largest_channels)
+        try:
+            plan = random_plan(rng, network)
+        except UnsupportedError:
+            continue
+        strategy = str(rng.choice(STRATEGIES))
+        idle, stall = ((0.0, 0.0), tuple(rng.uniform(0.1, 0.9, 2)), (0.0, 0.9))[seed % 3]
+        pattern = Pattern(idle=float(idle), stall=float(stall), seed=seed)
+        frames = random_frames(rng, network, FRAMES)
+        return Draw(network=network, plan=plan, strategy=strategy, frames=frames, pattern=pattern)
+    raise RuntimeError(f"seed {seed}: nothing with hardware in {_MOST_DRAWS} draws")
+
+
+def parts(core: Core) -> dict[str, int]:
+    """How many of each engine and converter a core has."""
+    names = [type(part).__name__ for _, part in core.parts]
+    return {name: names.count(name) for name in names}
+
+
+def faults_of(drawn: Draw, report: SimulationReport) -> list[str]:
+    """Where a simulation differs, by the first layer that does."""
+    if not report.mismatches and report.first_mismatch is None:
+        return []
+    return [f"{report.mismatches} of {report.images} images differ; {report.first_mismatch}; {drawn.strategy}"]
+
+
+def _run(simulator: SimulatorName, seed: int, _: Path) -> Case:
+    drawn = draw(seed)
+    core = drawn.core()
+    counts = parts(core)
+    built = {"core": core} if simulator == "amaranth" else {"design": drawn.design(core)}
+    report = simulate(drawn.network, drawn.frames, simulator=simulator, taps=True, pattern=drawn.pattern, **built)
+    return Case(failures=tuple(faults_of(drawn, report)), counts={"images": report.images, **counts})
+
+
+def _netlist(seed: int, folder: Path) -> Case:
+    """Smaller networks: mapping and compiling take nearly all of the time."""
+    drawn = draw(seed, largest_side=7, largest_channels=4)
+    core = drawn.core()
+    failures, counts = [], {"images": 0, **parts(core)}
+    design = drawn.design(core)
+    wanted = golden.run(drawn.network, drawn.frames).outputs
+    stimulus = Stimulus(
+        frames=input_words(drawn.network, drawn.frames), idle=drawn.pattern.idle, stall=drawn.pattern.stall, seed=seed
+    )
+    for family in _FAMILIES:
+        place = folder / f"{family}-{seed}"
+        place.mkdir()
+        netlist = synthesize_core(design, family, place).netlist.read_text("utf-8")
+        result = simulate_netlist(design, netlist, family, stimulus)
+        mismatch = first_mismatch(design.taps[-1], result.outputs, wanted)
+        if mismatch is not None:
+            failures.append(f"{family}: {mismatch}; {drawn.strategy}")
+        counts["images"] += len(drawn.frames)
+    return Case(failures=tuple(failures), counts=counts)
+
+
+_EVERY_LAYER = "every value of every layer that can be watched; payloads are held"
+
+
+def _trial(
+    name: str, title: str, full: int, run: Callable[[int, Path], Case], *tools: str, checked: str = _EVERY_LAYER
+) -> Trial:
+    return Trial(
+        name=f"networks-{name}",
+        title=f"random networks, engines, folds and stalls: golden model = {title}",
+        full=full,
+        checked=f"{FRAMES} frames; {checked}",
+        run=run,
+        tools=partial(versions, "amaranth", "numpy", *tools),
+    )
+
+
+AMARANTH = _trial("amaranth", "Amaranth", 500, partial(_run, "amaranth"))
+ICARUS = _trial("icarus", "emitted Verilog in Icarus", 500, partial(_run, "icarus"), "icarus", "yosys")
+VERILATOR = _trial("verilator", "emitted Verilog in Verilator", 50, partial(_run, "verilator"), "verilator", "yosys")
+NETLIST = _trial(
+    "netlist",
+    "netlists of iCE40 and ECP5 in Verilator",
+    100,
+    _netlist,
+    "verilator",
+    "yosys",
+    checked="mapped for both families; every output; payloads are held",
+)
