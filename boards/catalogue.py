@@ -36,6 +36,8 @@ _ICE40_CHIPS = {
     "UP5K": (5280, 30),
 }
 _ECP5_CHIPS = {"12F": (24288, 56), "25F": (24288, 56), "45F": (43848, 108), "85F": (83640, 208)}
+# Its class cannot be given options of the toolchain (amaranth-boards 0.0.21).
+_UNUSABLE = ("Supercon19BadgePlatform",)
 # Connectors whose voltage is set by what is plugged in.
 _OTHER_VOLTAGES = ("syzygy", "syzygy-txr")
 
@@ -150,7 +152,9 @@ def _definitions() -> dict[str, type[Any]]:
 
 
 def _is_board(found: Any, module: str) -> bool:
-    if found.__module__ != module or not issubclass(found, LatticeICE40Platform | LatticeECP5Platform):
+    if found.__module__ != module or found.__name__ in _UNUSABLE:
+        return False
+    if not issubclass(found, LatticeICE40Platform | LatticeECP5Platform):
         return False
     device, clock = (getattr(found, name, None) for name in ("device", "default_clk"))
     return not inspect.isabstract(found) and _limits(device) is not None and isinstance(clock, str)

@@ -88,7 +88,6 @@ _LOADERS = {
     "orangecrab-r0-2": _ORANGECRAB,
     "orangecrab-r0-2-25f": _ORANGECRAB,
     "orangecrab-r0-2-85f": _ORANGECRAB,
-    "supercon19badge": _dfu("-d", "1d50:614b", "-a", "0"),
     "tinyfpga-bx": _flash("tinyprog", "-p", "{}", remedy="pip install tinyprog"),
     "ulx3s-12f": _jtag("-b", "ulx3s"),
     "ulx3s-25f": _jtag("-b", "ulx3s"),

@@ -54,7 +54,8 @@ def test_every_ice40_and_ecp5_board_with_a_clock_is_there():
         and re.search(r"device\s*=\s*\"(iCE40|LFE5U)", text)
     }
     assert len(defined) > 25
-    assert {name for name in defined if not any(each.name.startswith(name) for each in boards())} == set()
+    missing = {name for name in defined if not any(each.name.startswith(name) for each in boards())}
+    assert missing == {"supercon19badge"}  # whose class cannot be built with options
 
 
 @pytest.mark.parametrize(

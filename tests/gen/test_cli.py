@@ -243,7 +243,7 @@ def test_an_interrupt_in_a_callback_of_compiled_code_is_not_lost(number: signal.
 
 
 def test_compiled_code_that_fails_for_want_of_a_dropped_interrupt_is_no_bug(capsys, monkeypatch) -> None:
-    def compile_() -> None:
+    def compile_(*_: object) -> None:
         cli._end_later(SimpleNamespace(exc_type=SystemExit))
         raise RuntimeError("no compiled object yet")
 
@@ -251,14 +251,14 @@ def test_compiled_code_that_fails_for_want_of_a_dropped_interrupt_is_no_bug(caps
     monkeypatch.setattr(cli.commands, "boards", compile_)
     assert cli.main(["boards"]) == 143
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(cli.commands, "boards", lambda: int("x"))
+    monkeypatch.setattr(cli.commands, "boards", lambda *_: int("x"))
     with pytest.raises(ValueError, match="invalid literal"):
         cli.main(["boards"])
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_no_bug(number: int, capsys, monkeypatch) -> None:
-    def write() -> None:
+    def write(*_: object) -> None:
         raise OSError(number, os.strerror(number), "out/design.v")
 
     monkeypatch.setattr(cli.commands, "boards", write)

@@ -17,7 +17,8 @@ def affine_scores(ours: np.ndarray, theirs: np.ndarray) -> None:
     ours = ours.astype(np.float64)
     spread = np.ptp(ours, 0)
     column = theirs[:, int(spread.argmax())]
-    scale = float(np.ptp(column)) / float(spread.max())
+    # Scores of one image, or of images alike, tell no scale.
+    scale = float(np.ptp(column)) / float(spread.max()) if spread.max() else 1.0
     offsets = theirs[0] - scale * ours[0]
     assert scale > 0
     assert np.abs(theirs - scale * ours - offsets).max() < min(1e-5 * np.abs(theirs).max(), scale / 8)
