@@ -102,7 +102,7 @@ def _glitch(rng: random.Random, pieces: list[Piece], period: int) -> list[Piece]
     """The wrong level for up to a bit and a half, anywhere."""
     at, length = rng.randrange(len(pieces)), rng.randrange(CYCLE, period * 3 // 2)
     level, time = pieces[at]
-    before = rng.randrange(time)
+    before = rng.randrange(max(1, time))
     return [
         *pieces[:at],
         (level, before),
