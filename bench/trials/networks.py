@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from trials.records import Case, Trial, versions
 from xnorweave.boards.mapping import synthesize_core
 from xnorweave.design import Design
 from xnorweave.emit import emit
-from xnorweave.errors import UnsupportedError
+from xnorweave.errors import MismatchError, UnsupportedError
 from xnorweave.lower import Core, lower
 from xnorweave.network import Network
 from xnorweave.passes.plan_types import Plan
@@ -23,7 +24,7 @@ from xnorweave.sim.random_networks import random_frames, random_network, random_
 from xnorweave.sim.run import Pattern, SimulationReport, SimulatorName, simulate
 from xnorweave.sim.vectors import first_mismatch, input_words
 
-__all__ = ["AMARANTH", "ICARUS", "NETLIST", "VERILATOR", "Draw", "draw", "parts"]
+__all__ = ["AMARANTH", "ICARUS", "NETLIST", "VERILATOR", "Draw", "draw", "faults_in", "parts"]
 
 FRAMES = 4
 _MOST_DRAWS = 50
@@ -91,6 +92,15 @@ def faults_of(drawn: Draw, report: SimulationReport) -> list[str]:
     if not report.mismatches and report.first_mismatch is None:
         return []
     return [f"{report.mismatches} of {report.images} images differ; {report.first_mismatch}; {drawn.strategy}"]
+
+
+def faults_in(name: str, drawn: Draw, *, simulator: SimulatorName, pattern: Pattern, **built: Any) -> list[str]:
+    """What is wrong under ``pattern``, each line begun by ``name``; ``built`` is the core or design for `simulate`."""
+    try:
+        report = simulate(drawn.network, drawn.frames, simulator=simulator, taps=True, pattern=pattern, **built)
+    except MismatchError as e:
+        return [f"{name}: {e}"]
+    return [f"{name}: {failure}" for failure in faults_of(drawn, report)]
 
 
 def _run(simulator: SimulatorName, seed: int, _: Path) -> Case:

@@ -11,11 +11,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from trials.networks import Draw, draw, faults_of, parts
+from trials.networks import Draw, draw, faults_in, parts
 from trials.records import Case, Trial, versions
 from xnorweave.design import Design
-from xnorweave.errors import MismatchError
-from xnorweave.sim.run import simulate
 
 __all__ = ["TRIAL", "VARIANTS", "cold", "faults_from", "scrambled", "unknown"]
 
@@ -82,11 +80,7 @@ def faults_from(drawn: Draw, design: Design, variant: str, *, reset_cycles: int 
     """What is wrong with the frames that come behind the board's reset."""
     changed = replace(design, verilog=VARIANTS[variant](design.verilog, drawn.pattern.seed))
     pattern = replace(drawn.pattern, reset_at=tuple(range(reset_cycles)))
-    try:
-        report = simulate(drawn.network, drawn.frames, simulator="icarus", design=changed, taps=True, pattern=pattern)
-    except MismatchError as e:
-        return [f"{variant}: {e}"]
-    return [f"{variant}: {failure}" for failure in faults_of(drawn, report)]
+    return faults_in(variant, drawn, simulator="icarus", pattern=pattern, design=changed)
 
 
 def run(seed: int, _: Path) -> Case:

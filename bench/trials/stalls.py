@@ -4,11 +4,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from trials.networks import Draw, draw, faults_of, parts
+from trials.networks import Draw, draw, faults_in, parts
 from trials.records import Case, Trial, versions
-from xnorweave.errors import MismatchError
 from xnorweave.lower import Core
-from xnorweave.sim.run import Pattern, simulate
+from xnorweave.sim.run import Pattern
 
 __all__ = ["PATTERNS", "TRIAL", "faults_under"]
 
@@ -39,11 +38,7 @@ PATTERNS = _patterns()
 def faults_under(drawn: Draw, core: Core, name: str, seed: int) -> list[str]:
     """What is wrong with one network under one pattern."""
     pattern = replace(PATTERNS[name], seed=seed, patience_cycles=_PATIENCE_CYCLES)
-    try:
-        report = simulate(drawn.network, drawn.frames, simulator="amaranth", core=core, taps=True, pattern=pattern)
-    except MismatchError as e:
-        return [f"{name}: {e}"]
-    return [f"{name}: {failure}" for failure in faults_of(drawn, report)]
+    return faults_in(name, drawn, simulator="amaranth", pattern=pattern, core=core)
 
 
 def run(seed: int, _: Path) -> Case:
