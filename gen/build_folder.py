@@ -13,10 +13,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from xnorweave.errors import XnorweaveError
 
-__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder", "locked"]
+__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder", "locked", "read_report"]
 
 REPORT_FORMAT = "xnorweave-report/1"
 _MAX_REPORT_BYTES = 16 << 20
@@ -76,13 +77,30 @@ def _is_build(path: Path) -> bool:
     try:
         if not any(path.iterdir()):
             return True
-        report = path / "report.json"
-        if not report.is_file() or report.stat().st_size > _MAX_REPORT_BYTES:
-            return False
-        content = json.loads(report.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        read_report(path)
+    except (OSError, BuildFolderError):
         return False
-    return isinstance(content, dict) and content.get("format") == REPORT_FORMAT
+    return True
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read ``report.json`` of a build folder.
+
+    Raises
+    ------
+    BuildFolderError
+        Where there is none that can be read, or none of ours.
+    """
+    path = folder / "report.json"
+    try:
+        if path.stat().st_size > _MAX_REPORT_BYTES or not path.is_file():
+            raise ValueError(f"no file of at most {_MAX_REPORT_BYTES} bytes")
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BuildFolderError(f"{path}: cannot be read ({error}); name the folder of a build") from error
+    if not isinstance(found, dict) or found.get("format") != REPORT_FORMAT:
+        raise BuildFolderError(f"{path}: is no report of ours; name the folder of a build")
+    return found
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 """Bringing a finished build onto its board."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from xnorweave.boards.loaders import loader_of
-from xnorweave.build_folder import REPORT_FORMAT
+from xnorweave.build_folder import REPORT_FORMAT, read_report
 from xnorweave.commands.source import Report
 from xnorweave.console import Stages
 from xnorweave.errors import DataError, DeviceError
@@ -33,14 +32,16 @@ def flash(folder: Path, stages: Stages, *, permanent: bool = False, dry_run: boo
 
     Raises
     ------
+    BuildFolderError
+        If the folder has no report of a build.
     DataError
-        If the folder is no build for a board, or the bitstream is not what was built.
+        If that is of no build for a board, or the bitstream is not what was built.
     DeviceError
         If no loader is known for the board, or none for its flash.
     ToolchainError
         If the loader is missing or fails.
     """
-    report = _report_of(folder)
+    report = read_report(folder)
     synthesis = report.get("synthesis")
     if not isinstance(synthesis, dict) or "bitstream" not in synthesis:
         raise DataError(f"{folder}: has no bitstream; make one with `xnorweave build NET --board B -o DIR`")
@@ -66,17 +67,6 @@ def flash(folder: Path, stages: Stages, *, permanent: bool = False, dry_run: boo
     written = permanent or not loader.to_ram
     loaded = {"board": name, "command": list(command), "into": "flash" if written else "chip", "done": not dry_run}
     return {"format": REPORT_FORMAT, "flash": loaded}
-
-
-def _report_of(folder: Path) -> dict[str, Any]:
-    path = folder / "report.json"
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); name the folder of a build") from error
-    if not isinstance(found, dict) or found.get("format") != REPORT_FORMAT:
-        raise DataError(f"{path}: is no report of ours; name the folder of a build")
-    return found
 
 
 def _checked(folder: Path, report: dict[str, Any], name: str) -> Path:
