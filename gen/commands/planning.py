@@ -1,6 +1,5 @@
 """The plan of a network on a board: what boards offer, what was chosen, and the commands that show it."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +33,7 @@ __all__ = [
     "foreseen",
     "plan",
     "plan_for",
+    "room_for",
 ]
 
 # Share of the LUTs that a plan may take: place and route fails, misses its clock, or takes hours on a chip that is
@@ -63,12 +63,12 @@ def boards(network: Network | None, stages: Stages) -> Report:
         for each in all_boards()
     ]
     if network is not None:
-        planned: dict[Board, Report] = {}
+        planned: dict[tuple[str, float, bool], Report] = {}
         stages.start(f"planning {network.name}", len(rows))
         for number, each in enumerate(all_boards()):
             stages.note(each.name)
             # What a plan depends on; boards that differ in nothing else share it.
-            alike = dataclasses.replace(each, name="", title="", package="", link=each.link and "uart", platform=repr)
+            alike = each.device, each.clock_mhz, bool(each.link)
             if alike not in planned:
                 planned[alike] = _fastest(each, network) if each.link else _fits_not()
             rows[number] |= planned[alike]
@@ -77,13 +77,9 @@ def boards(network: Network | None, stages: Stages) -> Report:
 
 
 def _fastest(board: Board, network: Network) -> Report:
-    budget = board_budget(board, network)
-    if budget.luts <= 0:
-        return _fits_not()
     try:
-        chosen = choose_plan(
-            network, budget, levels_per_register=board_levels(board), free_running=board.family == "ecp5"
-        )
+        budget, levels = room_for(network, board, board.clock_mhz), board_levels(board)
+        chosen = choose_plan(network, budget, levels_per_register=levels, free_running=board.family == "ecp5")
     except DoesNotFitError:
         return _fits_not()
     full = estimate(chosen.plan, board, network, board.clock_mhz)
@@ -117,6 +113,20 @@ def board_budget(board: Board, network: Network, clock_mhz: float | None = None)
         clock_mhz=board.clock_mhz if clock_mhz is None else clock_mhz,
         name=board.name,
     )
+
+
+def room_for(network: Network, board: Board, clock_mhz: float) -> Budget:
+    """`board_budget` of a board that has any room beside its link.
+
+    Raises
+    ------
+    DoesNotFitError
+        Where it has none.
+    """
+    budget = board_budget(board, network, clock_mhz)
+    if budget.luts <= 0:
+        raise DoesNotFitError(f"{board.name}: the serial link alone fills its {board.luts} LUTs; choose a larger board")
+    return budget
 
 
 def _link(board: Board, network: Network) -> Resources:
@@ -216,9 +226,7 @@ def core_clock(board: Board, clock_mhz: float | None) -> float:
 
 def _choose(network: Network, board: Board, options: PlanOptions) -> PlanChoice:
     clock_mhz = core_clock(board, options.clock_mhz)
-    budget = board_budget(board, network, clock_mhz)
-    if budget.luts <= 0:
-        raise DoesNotFitError(f"{board.name}: the serial link alone fills its {board.luts} LUTs; choose a larger board")
+    budget = room_for(network, board, clock_mhz)
     larger = boards_that_fit(luts=0, block_ram_bits=0)
     return choose_plan(
         network,

@@ -17,7 +17,7 @@ from xnorweave.boards.catalogue import board as find_board
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.boards.tools import tool_versions
 from xnorweave.commands.networks import known_strategy
-from xnorweave.commands.planning import board_budget, board_levels, core_clock
+from xnorweave.commands.planning import board_levels, core_clock, room_for
 from xnorweave.commands.planning import estimate as estimate_of
 from xnorweave.cost import CostFamily
 from xnorweave.emit import emit
@@ -177,9 +177,7 @@ def _plan(subject: Subject, candidate: Candidate) -> _Planned:
     """
     board, network = find_board(candidate.board), subject.network
     clock_mhz = core_clock(board, candidate.clock_mhz)
-    budget, levels = board_budget(board, network, clock_mhz), board_levels(board, clock_mhz)
-    if budget.luts <= 0:
-        raise DoesNotFitError(f"{board.name}: the serial link alone fills its {board.luts} LUTs")
+    levels, budget = board_levels(board, clock_mhz), room_for(network, board, clock_mhz)
     planner = _planner(subject, board.family, levels, board.family == "ecp5")
     cycles = candidate.interval_cycles
     if cycles is not None and cycles < planner.intervals[0]:
