@@ -232,14 +232,7 @@ def with_codebooks(
     if not compressible(network):
         raise UnsupportedError(f"{network.name}: no convolution has 2-D kernels to share; leave codebooks out")
     search = _Search(
-        network=network,
-        options=options,
-        calibration=calibration,
-        validation=calibration,
-        run_layers=run_layers,
-        store={},
-        workers=1,
-        progress=lambda what, done, total: None,
+        network=network, options=options, calibration=calibration, validation=calibration, run_layers=run_layers
     )
     return search.with_codebooks(codes)
 
@@ -301,9 +294,9 @@ class _Search:
     calibration: Examples
     validation: Examples
     run_layers: RunLayers
-    store: MutableMapping[str, Any]
-    workers: int
-    progress: Callable[[str, int, int], None]
+    store: MutableMapping[str, Any] = field(default_factory=dict[str, Any])
+    workers: int = 1
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None
     sites: dict[str, _Site] = field(default_factory=dict)
 
     @property

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers.folding.integers import Integers
 from xnorweave.importers.folding.signals import Pixels, Signal, Sums
-from xnorweave.network import Conv2D, Dense, GlobalSum, InputSpec, Layer, Threshold
+from xnorweave.network import Conv2D, Dense, GlobalSum, InputSpec, Layer, Shape, Threshold
 
 __all__ = ["Border", "border", "with_equal_offsets", "with_steps_added"]
 
@@ -124,7 +124,7 @@ def with_equal_offsets(sums: Sums) -> Sums:
         return sums
     scale, lowest = sums.first_scale[0], min(sums.first_offset)
     apart = [(o - lowest) / scale for o in sums.first_offset]
-    values, positions = _constants_before(sums)
+    values, positions, _ = _constants_before(sums)
     value = next((v for v in values if not any(d % (2 * v * positions) for d in apart)), 0)
     if not value or not any(apart):
         return sums
@@ -135,31 +135,27 @@ def with_equal_offsets(sums: Sums) -> Sums:
 
 def with_steps_added(sums: Sums, steps: Sequence[int]) -> Sums | None:
     """Sums of a dense layer to which so many of their steps are added; None where no constant channels do that."""
-    values, positions = _constants_before(sums)
+    values, positions, _ = _constants_before(sums)
     if sums.source is None or not any(2 * v * positions == sums.step for v in values):
         return None
     return _with_constants(sums, sums.step // (2 * positions), steps, "which give each class its own offset")
 
 
-def _constants_before(sums: Sums) -> tuple[range, int]:
-    """Values that constant channels before a dense layer can have, and at how many positions each counts."""
+def _constants_before(sums: Sums) -> tuple[range, int, Shape]:
+    """Values that constant channels before a dense layer can have, at how many positions each counts, and its input."""
     if sums.source is None or not sums.layers:
-        return range(0), 1
+        return range(0), 1, (0, 0, 0)
     shape, levels, positions = sums.source.shape, 1, 1
     for layer in sums.layers:
         levels = layer.levels if isinstance(layer, Threshold) else levels
         positions = shape[1] * shape[2] if isinstance(layer, GlobalSum) else 1
         shape = layer.output_shape(shape)
-    return range(levels, 0, -2), positions
+    return range(levels, 0, -2), positions, shape
 
 
 def _with_constants(sums: Sums, value: int, plus: Sequence[int], why: str) -> Sums | None:
     """Sums with more inputs, of a constant value: each output weights as many by +1 as ``plus`` says, others by -1."""
-    assert sums.source is not None
-    shape = sums.source.shape
-    _, positions = _constants_before(sums)
-    for layer in sums.layers:
-        shape = layer.output_shape(shape)
+    _, positions, shape = _constants_before(sums)
     features = shape[1] * shape[2]
     channels = -(-max(plus) // features)
     layers = _with_constant_channels(sums, channels, value)
