@@ -1,18 +1,25 @@
-"""Fixtures of Keras models and of descriptions of PyTorch networks."""
+"""Fixtures: a browser, Keras models, and descriptions of PyTorch networks."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from affine_values import affine, affine_scores
+from chromium import Chromium, find_chromium
 from keras_chain import KerasChain
 
 from xnorweave.importers import load_any
 from xnorweave.network import Network
 from xnorweave.sim import golden
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with Chromium(find_chromium() or "", tmp_path_factory.mktemp("profile")) as page:
+        yield page
 
 
 @pytest.fixture(name="keras_chain")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from explored_documents import HOSTILE, explored
+from explored_networks import Silent, small_network
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ from xnorweave.explore.search import Design, designs_of, front_of, next_round, n
 from xnorweave.explore.store import open_store
 from xnorweave.explore.work import Subject, build, estimate, estimate_versions
 from xnorweave.images import as_frames
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
+from xnorweave.network import ArgMax, Dense, Network
 from xnorweave.network_file import network_digest, save_network
 from xnorweave.report.explored import render_explored
 from xnorweave.sim import golden
@@ -37,26 +38,9 @@ from xnorweave.sim import golden
 ONE = Candidate(network="ab" * 32, board="icebreaker", strategy="units", clock_mhz=24.0, interval_cycles=None, seed=1)
 
 
-class Silent:
-    """Progress that nobody sees."""
-
-    def start(self, text: str, total: int | None = None) -> None: ...
-    def advance(self, done: int) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
 @pytest.fixture
 def network(rng) -> Network:
-    def signs(*shape):
-        return rng.choice(np.array([-1, 1], np.int8), shape)
-
-    layers = (
-        Conv2D(name="conv", weights=signs(4, 2, 3, 3)),
-        Threshold(name="sign", thresholds=np.zeros(4, np.int32)),
-        Dense(name="scores", weights=signs(3, 4 * 16)),
-        ArgMax(name="classify"),
-    )
-    return Network(name="n", input=InputSpec(kind="bits", shape=(2, 6, 6)), layers=layers)
+    return small_network(rng)
 
 
 # Candidates ----------------------------------------------------------------------------------------------------------

@@ -1,37 +1,24 @@
 """The exploration's page in a browser: offline, by keyboard, in both themes, without scripts, and when narrow."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import Chromium, find_chromium
+from chromium import NEEDS_CHROMIUM, Chromium
 from explored_documents import HOSTILE, explored
 
 from xnorweave.report.explored import render_explored
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium: install one to test the page in it"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 TIP = "getComputedStyle(document.activeElement.querySelector('.tip')).visibility"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(find_chromium() or "", tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 @pytest.fixture
 def page(browser: Chromium, tmp_path: Path) -> Chromium:
     path = tmp_path / "explore.html"
     path.write_text(render_explored(explored(name=HOSTILE)), "utf-8")
-    browser.complaints.clear()
-    browser.requests.clear()
-    browser.call("Emulation.setScriptExecutionDisabled", value=False)
-    browser.call("Emulation.setDeviceMetricsOverride", width=1200, height=900, deviceScaleFactor=1, mobile=False)
+    browser.reset()
     browser.open(path)
     return browser
 

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("distributed", reason="no Dask: pip install xnorweave[explore]")
 
 import dask.config
 from explore_counting import counted
+from explored_networks import Silent, small_network
 
 from xnorweave.errors import ExploreError
 from xnorweave.explore import Effort, ExploreOptions, explore
@@ -27,32 +27,14 @@ from xnorweave.explore.candidate import Candidate, content_digest
 from xnorweave.explore.cluster import Task, open_cluster
 from xnorweave.explore.store import open_store
 from xnorweave.explore.work import Subject, estimate_versions
-from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, Network, Threshold
 from xnorweave.network_file import network_digest, save_network
 
 BOARDS = ("icebreaker", "ulx3s-85f")
 
 
-class Silent:
-    """Progress that nobody sees."""
-
-    def start(self, text: str, total: int | None = None) -> None: ...
-    def advance(self, done: int) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
 @pytest.fixture
 def net(rng, tmp_path) -> str:
-    def signs(*shape):
-        return rng.choice(np.array([-1, 1], np.int8), shape)
-
-    layers = (
-        Conv2D(name="conv", weights=signs(4, 2, 3, 3)),
-        Threshold(name="sign", thresholds=np.zeros(4, np.int32)),
-        Dense(name="scores", weights=signs(3, 4 * 16)),
-        ArgMax(name="classify"),
-    )
-    network = Network(name="n", input=InputSpec(kind="bits", shape=(2, 6, 6)), layers=layers)
+    network = small_network(rng)
     save_network(network, tmp_path / "n.npz")
     return str(tmp_path / "n.npz")
 

@@ -1,40 +1,25 @@
 """The report's page in a browser: it works offline, by keyboard, in both themes, without scripts, and when narrow."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import Chromium, find_chromium
+from chromium import NEEDS_CHROMIUM, Chromium
 from report_documents import HOSTILE, document
 
 from xnorweave.report import render_html
 from xnorweave.report.theme import PALETTE
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium: install one to test the page in it"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 GROUND = "getComputedStyle(document.body).backgroundColor"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(find_chromium() or "", tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 @pytest.fixture
 def page(browser: Chromium, tmp_path: Path) -> Chromium:
     path = tmp_path / "report.html"
     path.write_text(render_html(document(3, name=HOSTILE, classes=(HOSTILE,))), "utf-8")
-    browser.complaints.clear()
-    browser.requests.clear()
-    browser.blocked.clear()
-    browser.call("Emulation.setScriptExecutionDisabled", value=False)
-    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
-    browser.call("Emulation.setDeviceMetricsOverride", width=1200, height=900, deviceScaleFactor=1, mobile=False)
+    browser.reset()
     browser.open(path)
     return browser
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = ("--headless", "--disable-gpu", "--no-first-run", "--disable-extensions", "--remote-debugging-pipe")
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39, " ": 32}
@@ -20,6 +22,12 @@ _LONGEST_S = 60
 def find_chromium() -> str | None:
     """Path of a Chromium, or None."""
     return next((path for path in map(shutil.which, _NAMES) if path), None)
+
+
+NEEDS_CHROMIUM = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium: install one to test the page in it"),
+]
 
 
 class Chromium:
@@ -69,6 +77,14 @@ class Chromium:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+
+    def reset(self) -> None:
+        """As a reader begins: nothing said yet, scripts, the light theme, and a wide window."""
+        for seen in (self.complaints, self.requests, self.blocked):
+            seen.clear()
+        self.call("Emulation.setScriptExecutionDisabled", value=False)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
+        self.call("Emulation.setDeviceMetricsOverride", width=1200, height=900, deviceScaleFactor=1, mobile=False)
 
     @staticmethod
     def _pipe() -> tuple[int, int]:
