@@ -1,6 +1,7 @@
 """The boards that designs are built for: every iCE40 and ECP5 board of amaranth-boards, as that defines them.
 
-A board that has no serial port, but a connector, gets one on the connector's first free pins.
+A board that has no serial port, but a connector, gets one on the connector's first free pins; the next ones, where
+there are any, carry SPI.
 """
 
 import difflib
@@ -18,10 +19,13 @@ from amaranth.vendor import LatticeECP5Platform, LatticeICE40Platform
 
 from xnorweave.errors import DeviceError
 
-__all__ = ["Board", "Family", "Platform", "board", "boards", "boards_that_fit"]
+__all__ = ["SPI_RESOURCE", "Board", "Family", "Platform", "board", "boards", "boards_that_fit"]
 
 Family = Literal["ice40", "ecp5"]
 Platform = LatticeICE40Platform | LatticeECP5Platform
+
+SPI_RESOURCE = "spi_link"
+"""The resource on whose pins a link over SPI is: ``sck``, ``mosi``, ``miso`` and ``cs_n``, as the host drives them."""
 
 _ICE40_BLOCK_RAM_BITS = 4096
 _ECP5_BLOCK_RAM_BITS = 18432
@@ -65,9 +69,13 @@ class Board:
     link : str
         What the serial port is on: ``uart`` where the board has one; else pins of a connector, e.g. ``pmod 0: rx 1,
         tx 2``, to which an adapter is wired. Empty where there is neither, or where the clock is the chip's own
-        oscillator, which is too inexact for a serial port; `xnorweave.boards.toolchain.synthesize` refuses those.
+        oscillator, which is too inexact for a serial port.
+    spi : str
+        What a link over SPI is on, such as ``pmod 0: sck 3, mosi 4, miso 7, cs_n 8``. Empty where connectors have too
+        few free pins, or the clock is the chip's own.
     platform : callable
-        Makes a new amaranth-boards platform, with the resource ``uart``; one serves one build.
+        Makes a new amaranth-boards platform, with the resources ``uart`` and `SPI_RESOURCE` as far as there are pins;
+        one serves one build.
     """
 
     name: str
@@ -80,21 +88,47 @@ class Board:
     block_ram_bits: int
     clock_mhz: float
     link: str
+    spi: str
     platform: Callable[[], Platform]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Port:
-    """A serial port on pins of a connector, as the chip sees it."""
+class _FreePin:
+    """A pin of a connector that nothing else on the board uses."""
 
-    place: str
-    rx: str
-    tx: str
+    connector: str
+    number: str
+    pin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Port:
+    """A port on pins of connectors: each line's name and direction, as the chip sees it, and its pin."""
+
+    resource_name: str
+    lines: tuple[tuple[str, Literal["i", "o"]], ...]
+    pins: tuple[_FreePin, ...]
+
+    @property
+    def place(self) -> str:
+        """Connectors and their pins; a connector is named again only where it changes."""
+        said, before = [], ""
+        for (name, _), pin in zip(self.lines, self.pins, strict=True):
+            said.append(f"{name} {pin.number}" if pin.connector == before else f"{pin.connector}: {name} {pin.number}")
+            before = pin.connector
+        return ", ".join(said)
 
     def resource(self, family: Family) -> Resource:
         attributes = Attrs(IO_STANDARD="SB_LVCMOS") if family == "ice40" else Attrs(IO_TYPE="LVCMOS33")
-        rx, tx = Pins(self.rx, dir="i", assert_width=1), Pins(self.tx, dir="o", assert_width=1)
-        return Resource("uart", 0, Subsignal("rx", rx), Subsignal("tx", tx), attributes)
+        lines = [
+            Subsignal(name, Pins(pin.pin, dir=direction, assert_width=1))
+            for (name, direction), pin in zip(self.lines, self.pins, strict=True)
+        ]
+        return Resource(self.resource_name, 0, *lines, attributes)
+
+
+_UART: tuple[tuple[str, Literal["i", "o"]], ...] = (("rx", "i"), ("tx", "o"))
+_SPI: tuple[tuple[str, Literal["i", "o"]], ...] = (("sck", "i"), ("mosi", "i"), ("miso", "o"), ("cs_n", "i"))
 
 
 @functools.cache
@@ -191,12 +225,18 @@ def _board_of(name: str) -> Board:
     family, luts, block_rams, ram_bits = limits
     exact = (platform.default_clk, 0) in platform.resources
     wired = ("uart", 0) in platform.resources
-    port = _free_port(platform) if exact and not wired else None
+    free = _free_pins(platform)
+    ports, places = [], {"uart": "uart" if exact and wired else "", SPI_RESOURCE: ""}
+    for resource, lines, wanted in (("uart", _UART, exact and not wired), (SPI_RESOURCE, _SPI, exact)):
+        if wanted and len(free) >= len(lines):
+            port = _Port(resource_name=resource, lines=lines, pins=tuple(free[: len(lines)]))
+            free = free[len(lines) :]
+            ports.append(port)
+            places[resource] = port.place
 
     def make() -> Platform:
         made = definition()
-        if port is not None:
-            made.add_resources([port.resource(family)])
+        made.add_resources([port.resource(family) for port in ports])
         return made
 
     return Board(
@@ -209,27 +249,21 @@ def _board_of(name: str) -> Board:
         block_rams=block_rams,
         block_ram_bits=ram_bits,
         clock_mhz=platform.default_clk_frequency / 1e6,
-        link=port.place if port is not None else "uart" if exact and wired else "",
+        link=places["uart"],
+        spi=places[SPI_RESOURCE],
         platform=make,
     )
 
 
-def _free_port(platform: Any) -> _Port | None:
-    """The first two pins of connectors that nothing else on the board uses, receiver first."""
+def _free_pins(platform: Any) -> list[_FreePin]:
+    """Pins of connectors that nothing else on the board uses, in the order of the connectors."""
     taken = {pin for resource in platform.resources.values() for pin in _pins(resource.ios)}
-    free = [
-        (connector, number, pin)
-        for (kind, place), connector in platform.connectors.items()
-        if kind not in _OTHER_VOLTAGES
-        for number, pin in connector.mapping.items()
-        if pin not in taken and f"{kind}_{place}:{number}" not in taken
-    ]
-    if len(free) < 2:
-        return None
-    (first, rx_number, rx), (second, tx_number, tx) = free[:2]
-    rx_place, tx_place = (f"{each.name} {each.number}" for each in (first, second))
-    tx_says = f"tx {tx_number}" if tx_place == rx_place else f"{tx_place}: tx {tx_number}"
-    return _Port(place=f"{rx_place}: rx {rx_number}, {tx_says}", rx=rx, tx=tx)
+    free: dict[str, _FreePin] = {}  # a pin may be on several connectors
+    for (kind, place), connector in platform.connectors.items():
+        for number, pin in connector.mapping.items():
+            if kind not in _OTHER_VOLTAGES and pin not in taken and f"{kind}_{place}:{number}" not in taken:
+                free.setdefault(pin, _FreePin(connector=f"{kind} {place}", number=number, pin=pin))
+    return list(free.values())
 
 
 def _pins(ios: Any) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 from xnorweave.hw.cobs import BYTE_BITS, encoded_bytes
 from xnorweave.hw.crc import CRC_BYTES
 
 __all__ = [
+    "BITS_PER_BYTE",
     "CONSTANT_BYTES",
     "COUNTERS",
     "COUNTER_BYTES",
@@ -16,11 +18,18 @@ __all__ = [
     "STATUS_BYTES",
     "Identity",
     "Kind",
+    "LinkKind",
     "Refusal",
     "bytes_per_word",
     "packet_bytes",
     "status_constants",
 ]
+
+LinkKind = Literal["uart", "spi"]
+"""What carries the bytes."""
+
+BITS_PER_BYTE: dict[LinkKind, int] = {"uart": 10, "spi": 8}
+"""On the line; a UART's with start and stop bit."""
 
 LINK_VERSION = 1
 HEAD_BYTES = 2  # kind and sequence number

@@ -1,4 +1,4 @@
-"""Packets over a serial port, and questions that a board answers at once."""
+"""Packets over a serial port or SPI, and questions that a board answers at once."""
 
 import os
 import time
@@ -8,24 +8,25 @@ from contextlib import contextmanager
 import serial
 
 from xnorweave.boards.exchange import SequenceNumbers
+from xnorweave.boards.link_format import BITS_PER_BYTE
 from xnorweave.boards.packets import DELIMITER, Decoder, Kind, Packet, Refusal, Status, packet_bytes
+from xnorweave.boards.spi_port import SpiPort, is_spi
 from xnorweave.errors import DeviceError
 
 __all__ = ["SerialLine"]
 
-_BITS_PER_BYTE = 10  # with start and stop bit
 _POLL_S = 0.02
 _LONGEST_ANSWER_BYTES = 300  # a result word of 255 bytes with its cycles; a status is shorter
 _LONGEST_WRITE_BYTES = 1 << 16
 
 
 class SerialLine:
-    """An open serial port that carries packets.
+    """An open serial port, or SPI device, that carries packets.
 
     Parameters
     ----------
     port : str
-        Name.
+        Name; ``/dev/spidev...`` is SPI.
     baud : int
         Rate.
     timeout_s : float
@@ -50,9 +51,14 @@ class SerialLine:
         self.baud, self.timeout_s, self.tries, self.sequence = baud, timeout_s, tries, sequence
         self.came_bytes = 0
         self._decoder = Decoder(_LONGEST_ANSWER_BYTES)
+        self._bits_per_byte = BITS_PER_BYTE["spi" if is_spi(port) else "uart"]
         patience_s = timeout_s + self.seconds(_LONGEST_WRITE_BYTES)
         try:
-            self._port = serial.Serial(port, baud, timeout=_POLL_S, write_timeout=patience_s, exclusive=True)
+            self._port: serial.Serial | SpiPort = (
+                SpiPort(port, baud, _POLL_S)
+                if is_spi(port)
+                else serial.Serial(port, baud, timeout=_POLL_S, write_timeout=patience_s, exclusive=True)
+            )
         except (ValueError, OSError) as e:  # pyserial's own error is an OSError
             raise DeviceError(
                 f"cannot be opened ({_reason(e)}); check the name, the cable, your rights to the port, and that no "
@@ -70,7 +76,7 @@ class SerialLine:
 
     def seconds(self, count: int) -> float:
         """How long so many bytes take."""
-        return count * _BITS_PER_BYTE / self.baud
+        return count * self._bits_per_byte / self.baud
 
     def send(self, *packets: Packet) -> None:
         """Send packets, whatever was on the line before."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from xnorweave.boards.bitstream import check_bitstream
 from xnorweave.boards.catalogue import Board
+from xnorweave.boards.link_format import LinkKind
 from xnorweave.boards.mapping import CellCounts, CoreSynthesis, link_core, synthesize_core
 from xnorweave.boards.placement import Placement, check_fits, check_placed, place, places_of, read_report
 from xnorweave.boards.tools import PlaceTools, find_place_tools, tool_versions
@@ -58,6 +59,8 @@ class Synthesis:
         File name in the build folder.
     tools : dict of str to str
         Versions of the tools, by name.
+    link : {"uart", "spi"}
+        What carries the link's bytes.
     critical_path : dict, optional
         What limits the clock: ``layer``, ``net_delay_ns``, ``logic_delay_ns``, ``steps``, ``from`` and ``to``.
     """
@@ -75,6 +78,7 @@ class Synthesis:
     baud_error_percent: float
     bitstream: str
     tools: dict[str, str]
+    link: LinkKind = "uart"
     critical_path: dict[str, Any] | None = None
 
 
@@ -88,8 +92,9 @@ def synthesize(
     progress: Progress | None = None,
     timeout_s: float = 7200,
     core: CoreSynthesis | None = None,
+    link: LinkKind = "uart",
 ) -> Synthesis:
-    """Map, place, route and pack a core with its serial link for a board.
+    """Map, place, route and pack a core with its link for a board.
 
     The same design, board, seed, clock and tools give the same bitstream. ``folder`` also gets the tools' logs,
     the constraints and the mapped core (``core_netlist.v``), which is what the bitstream holds.
@@ -112,6 +117,8 @@ def synthesize(
         Longest run of each tool, in seconds.
     core : CoreSynthesis, optional
         The mapped core, where `synthesize_core` has made it in ``folder`` already.
+    link : {"uart", "spi"}
+        What carries the link's bytes.
 
     Raises
     ------
@@ -120,17 +127,17 @@ def synthesize(
     ToolchainError
         If a tool is missing, fails, or takes too long.
     DeviceError
-        If the board has no serial port, or its chip cannot make the clock.
+        If the board has no pins for the link, or its chip cannot make the clock.
     UnsupportedError
         If the core gives more than one word a frame: the link answers with one.
     """
     if design.output_words != 1:
         raise UnsupportedError(
-            f"{board.name}: the network gives {design.output_words} words a frame, the serial link answers with one; "
+            f"{board.name}: the network gives {design.output_words} words a frame, the link answers with one; "
             "end the network with an ArgMax, or use `xnorweave generate`"
         )
     tell: Progress = progress if progress is not None else _silent
-    board_plan = plan_board(board, clock_mhz)
+    board_plan = plan_board(board, clock_mhz, link)
     tools, versions = find_place_tools(board.family), tool_versions(board.family)
     if core is None:
         tell("mapping", 0.0)
@@ -223,5 +230,6 @@ def _result(plan: BoardPlan, placement: Placement, cells: CellCounts, versions: 
         baud_error_percent=round(plan.baud_error_percent, 3),
         bitstream=_BITSTREAMS[plan.board.family],
         tools=versions,
+        link=plan.link,
         critical_path=placement.critical_path,
     )

@@ -1,4 +1,4 @@
-"""A whole board: the core, its serial link, its clock and its LEDs."""
+"""A whole board: the core, its link, its clock and its LEDs."""
 
 # Amaranth's members and contexts carry no types.
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
@@ -11,15 +11,17 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Modul
 from amaranth.lib import io
 from amaranth.lib.wiring import connect
 
-from xnorweave.boards.catalogue import Board, Platform, boards_that_fit
+from xnorweave.boards.catalogue import SPI_RESOURCE, Board, Platform, boards, boards_that_fit
 from xnorweave.boards.link import Link
-from xnorweave.boards.link_format import DIGEST_BYTES, Identity
+from xnorweave.boards.link_format import DIGEST_BYTES, Identity, LinkKind
 from xnorweave.boards.pll import ClockGenerator, Pll, find_pll
 from xnorweave.design import TOP_MODULE, Design
 from xnorweave.errors import DeviceError
+from xnorweave.hw.spi import CYCLES_PER_BIT, SpiDevice
 from xnorweave.hw.uart import UartReceiver, UartTransmitter
 
 __all__ = ["BoardPlan", "BoardTop", "link_baud", "plan_board"]
+
 
 _CORE_RESET_S = 8e-6
 _BAUD_RATES = (1_000_000, 921_600, 460_800, 230_400, 115_200, 57_600, 38_400, 19_200, 9_600)
@@ -63,13 +65,16 @@ class BoardPlan:
     clock_mhz : float
         The clock that the core really gets.
     baud : int
-        Of the link, as the host sets it.
+        Bits a second of the link: as the host sets them for a UART, at most for SPI.
+    link : {"uart", "spi"}
+        What carries its bytes.
     """
 
     board: Board
     pll: Pll | None
     clock_mhz: float
     baud: int
+    link: LinkKind = "uart"
 
     @property
     def divisor(self) -> int:
@@ -78,11 +83,16 @@ class BoardPlan:
 
     @property
     def baud_error_percent(self) -> float:
-        """How much faster the board's rate is than the host's; together with the host's own error at most 3."""
+        """How much faster the board's rate is than the host's; together with the host's own error at most 3.
+
+        Of SPI, whose clock comes from the host, 0.
+        """
+        if self.link == "spi":
+            return 0.0
         return 100 * (self.clock_mhz * 1e6 / self.divisor / self.baud - 1)
 
 
-def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
+def plan_board(board: Board, clock_mhz: float | None = None, link: LinkKind = "uart") -> BoardPlan:
     """Choose the PLL's dividers and the link's rate.
 
     Parameters
@@ -91,13 +101,19 @@ def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
         Which.
     clock_mhz : float, optional
         Clock of the core; the board's own if not given.
+    link : {"uart", "spi"}
+        What carries the link's bytes.
 
     Raises
     ------
     DeviceError
-        If the board has nothing for a serial port, or its chip cannot make the clock.
+        If the board has nothing for such a port, or its chip cannot make the clock.
     """
-    if not board.link:
+    if link == "spi" and not board.spi:
+        others = ", ".join(each.name for each in boards() if each.spi and each.device == board.device)
+        remedy = f"boards with this chip that have them: {others}" if others else "use --link uart"
+        raise DeviceError(f"{board.name}: no connector with four free pins for SPI; {remedy}")
+    if link == "uart" and not board.link:
         others = ", ".join(each.name for each in boards_that_fit(luts=board.luts, block_ram_bits=0, headroom=1)[:3])
         raise DeviceError(
             f"{board.name}: nothing to reach the core by: no serial port, no connector with two free pins, or a clock "
@@ -106,13 +122,14 @@ def plan_board(board: Board, clock_mhz: float | None = None) -> BoardPlan:
     own_clock = clock_mhz is None or math.isclose(clock_mhz, board.clock_mhz)
     pll = None if own_clock else find_pll(board, clock_mhz)
     got_mhz = board.clock_mhz if pll is None else pll.output_mhz
-    return BoardPlan(board=board, pll=pll, clock_mhz=got_mhz, baud=link_baud(board, got_mhz))
+    baud = link_baud(board, got_mhz) if link == "uart" else int(got_mhz * 1e6 / CYCLES_PER_BIT)
+    return BoardPlan(board=board, pll=pll, clock_mhz=got_mhz, baud=baud, link=link)
 
 
 class BoardTop(Elaboratable):
-    """A core on a board, reached through the board's serial port.
+    """A core on a board, reached through the board's serial port or over SPI.
 
-    The protocol is that of docs/reference/link.md, 8N1. The board's LEDs, as far as there are any, show the last
+    The protocol is that of docs/reference/link.md. The board's LEDs, as far as there are any, show the last
     result, bit 0 on LED 0.
 
     Parameters
@@ -128,7 +145,7 @@ class BoardTop(Elaboratable):
         self._plan = plan
 
     def elaborate(self, platform: Platform) -> Module:
-        """Connect pins, UART, link and core."""
+        """Connect pins, link and core."""
         m = Module()
         clock_hz = self._plan.clock_mhz * 1e6
         if self._plan.pll is not None:
@@ -146,7 +163,10 @@ class BoardTop(Elaboratable):
             ),
         )
         self._add_core(m, link)
-        self._add_uart(m, platform, link)
+        if self._plan.link == "uart":
+            self._add_uart(m, platform, link)
+        else:
+            self._add_spi(m, platform, link)
         self._add_leds(m, platform, link)
         return m
 
@@ -176,6 +196,17 @@ class BoardTop(Elaboratable):
             tx_pin.o.eq(transmitter.tx),
             link.lost.eq(receiver.framing_error | receiver.overrun),
         ]
+
+    def _add_spi(self, m: Module, platform: Platform, link: Link) -> None:
+        pins = platform.request(SPI_RESOURCE, 0, dir="-")
+        m.submodules.spi = spi = SpiDevice()
+        for name in ("sck", "mosi", "cs_n"):
+            m.submodules[f"{name}_pin"] = pin = io.Buffer("i", getattr(pins, name))
+            m.d.comb += getattr(spi, name).eq(pin.i)
+        m.submodules.miso_pin = miso_pin = io.Buffer("o", pins.miso)
+        connect(m, spi.o, link.rx)
+        connect(m, link.tx, spi.i)
+        m.d.comb += [miso_pin.o.eq(spi.miso), link.lost.eq(spi.lost)]
 
     def _add_leds(self, m: Module, platform: Platform, link: Link) -> None:
         """Show as many bits of the result as there are LEDs whose pins are free."""

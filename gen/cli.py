@@ -104,6 +104,13 @@ class Simulator(StrEnum):
     verilator = "verilator"
 
 
+class LinkLines(StrEnum):
+    """What carries the bytes between host and board."""
+
+    uart = "uart"
+    spi = "spi"
+
+
 class Cells(StrEnum):
     """Gates of no technology."""
 
@@ -147,6 +154,9 @@ Fps = Annotated[
 ]
 Clock = Annotated[
     float | None, typer.Option("--clock", metavar="MHZ", help="Clock of the core; default: the board's own.")
+]
+LinkOption = Annotated[
+    LinkLines, typer.Option("--link", help="Lines between host and board: its serial port, or SPI on a connector.")
 ]
 Share = Annotated[float, typer.Option(min=0.0, max=0.95, help="Share of cycles in which the stream rests.")]
 
@@ -364,13 +374,17 @@ def _build_options(
     strategy: Strategy,
     plan: commands.PlanOptions,
     seed: int,
+    link: LinkLines,
     force: bool,
     **own: object,
 ) -> commands.BuildOptions:
     """What `synth` and `build` share; ``own`` is what else the command line says."""
+    own |= {} if link is LinkLines.uart else {"link": link.value}
     given = {"fps": plan.fps, "clock": plan.clock_mhz, "plan": plan.file, "strategy": strategy.value, "seed": seed}
     line = commands.command_line(command, net, board=board, **own, **given)
-    return commands.BuildOptions(board=board, strategy=strategy.value, plan=plan, seed=seed, force=force, command=line)
+    return commands.BuildOptions(
+        board=board, strategy=strategy.value, plan=plan, seed=seed, link=link.value, force=force, command=line
+    )
 
 
 @app.command()
@@ -391,14 +405,17 @@ def synth(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of placement; default: 1.")
     ] = None,
+    link: Annotated[
+        LinkLines | None, typer.Option("--link", help="Lines between host and board; default: its serial port.")
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> Outcome:
     """Synthesize, place and route for a board, or map to standard cells, without simulating."""
     if sum(target is not None for target in (board, liberty, cells)) != 1:
         raise typer.BadParameter("give one of --board, --liberty and --cells")
-    if board is None and any(option is not None for option in (fps, clock, seed)):
-        raise typer.BadParameter("--fps, --clock and --seed need --board")
+    if board is None and any(option is not None for option in (fps, clock, seed, link)):
+        raise typer.BadParameter("--fps, --clock, --seed and --link need --board")
 
     def work(stages: Stages) -> Report:
         network = commands.find_network(net).network
@@ -406,7 +423,8 @@ def synth(
             gates = commands.GateOptions(liberty=liberty, strategy=strategy.value, plan=plan, force=force)
             return commands.synth_gates(network, output, gates, stages)
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
-        run = _build_options("synth", net, board, strategy, options, 1 if seed is None else seed, force, output=output)
+        placed, lines = 1 if seed is None else seed, link or LinkLines.uart
+        run = _build_options("synth", net, board, strategy, options, placed, lines, force, output=output)
         return commands.synth(network, output, run, stages)
 
     return _outcome(work, json)
@@ -425,6 +443,7 @@ def build(
     clock: Clock = None,
     plan: PlanFile = None,
     seed: Seed = 1,
+    link: LinkOption = LinkLines.uart,
     force: Force = False,
     json: Json = False,
 ) -> Outcome:
@@ -436,7 +455,7 @@ def build(
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
         chosen = None if simulator is None else simulator.value
         own = {"data": data, "images": images, "simulator": chosen, "output": output}
-        run = _build_options("build", net, board, strategy, options, seed, force, **own)
+        run = _build_options("build", net, board, strategy, options, seed, link, force, **own)
         return commands.build(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
 
     return _outcome(work, json)

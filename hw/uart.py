@@ -8,6 +8,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from xnorweave.hw.byte_register import hold_byte
+
 __all__ = ["DATA_BITS", "MINIMUM_DIVISOR", "UartReceiver", "UartTransmitter"]
 
 DATA_BITS = 8
@@ -101,18 +103,8 @@ class UartReceiver(wiring.Component):
             with m.State("recover"), m.If(line):
                 m.next = "idle"
 
-        self._hold(m, shift, done)
+        hold_byte(m, self.o, shift, done, self.overrun)
         return m
-
-    def _hold(self, m: Module, byte: Signal, done: Signal) -> None:
-        """Keep a finished byte until it is taken."""
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        with m.If(done):
-            with m.If(self.o.valid & ~self.o.ready):
-                m.d.comb += self.overrun.eq(1)
-            with m.Else():
-                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(byte)]
 
 
 class UartTransmitter(wiring.Component):

@@ -45,5 +45,5 @@ def provenance(network: Network, options: BuildOptions) -> Report:
 
 def usage(network: Network, design: Design, board: Board, synthesis: dict[str, Any]) -> Report:
     """``usage`` of the report: pins, and what to run to load the bitstream and to talk to it."""
-    baud, bitstream = synthesis["baud"], synthesis["bitstream"]
-    return {"usage": usage_of(board, design, baud=baud, bitstream=bitstream, classes=network.classes)}
+    same = {name: synthesis[name] for name in ("baud", "bitstream", "link")}
+    return {"usage": usage_of(board, design, classes=network.classes, **same)}

@@ -14,7 +14,7 @@ import numpy as np
 from xnorweave.adder_graph import AdderGraph
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
-from xnorweave.boards.link_format import bytes_per_word, packet_bytes
+from xnorweave.boards.link_format import BITS_PER_BYTE, bytes_per_word, packet_bytes
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
 from xnorweave.commands.described import pictures, provenance, usage
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 DEFAULT_IMAGES = 50
-_SERIAL_BITS_PER_BYTE = 10  # with start and stop bit
 
 
 def generate(network: Network, output: Path, options: GenerateOptions, stages: Stages) -> Report:
@@ -275,8 +274,8 @@ def _synthesize(design: Design, board: Board, folder: Path, options: BuildOption
         if share is not None:
             stages.advance(round(100 * share))
 
-    clock_mhz = options.plan.clock_mhz
-    done = asdict(synthesize(design, board, folder, seed=options.seed, clock_mhz=clock_mhz, progress=tell))
+    how = {"seed": options.seed, "clock_mhz": options.plan.clock_mhz, "link": options.link}
+    done = asdict(synthesize(design, board, folder, progress=tell, **how))
     return {name: value for name, value in done.items() if value is not None}
 
 
@@ -290,13 +289,14 @@ def _add_measured(report: Report) -> None:
 
 
 def _add_rate(report: Report, design: Design) -> None:
-    """Frames per second: of the core, by the interval that the simulation measured; and of the serial link."""
+    """Frames per second: of the core, by the interval that the simulation measured; and of the link."""
     synthesis = report["synthesis"]
     cycles = report["plan"].get("interval_cycles_measured")
     if cycles:
         synthesis["frames_per_second"] = round(synthesis["clock_mhz"] * 1e6 / cycles, 1)
+    bits = BITS_PER_BYTE[synthesis["link"]]
     line_bytes = packet_bytes(design.input_words * bytes_per_word(design.input_bits))
-    synthesis["link_frames_per_second"] = round(synthesis["baud"] / _SERIAL_BITS_PER_BYTE / line_bytes, 1)
+    synthesis["link_frames_per_second"] = round(synthesis["baud"] / bits / line_bytes, 1)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xnorweave.boards.link_format import LinkKind
 from xnorweave.importers import PixelRule
 from xnorweave.wrappers import WrapperKind
 
@@ -150,6 +151,8 @@ class BuildOptions:
         Replace a folder that is no build of ours.
     plan : PlanOptions
         How to plan.
+    link : {"uart", "spi"}
+        What carries the bytes between host and board.
     command : str
         The command line that asks for this, for the report; see `command_line`.
     """
@@ -159,6 +162,7 @@ class BuildOptions:
     seed: int = 1
     force: bool = False
     plan: PlanOptions = field(default_factory=PlanOptions)
+    link: LinkKind = "uart"
     command: str = ""
 
 
@@ -169,7 +173,7 @@ class ClassifyOptions:
     Parameters
     ----------
     port : str, optional
-        Serial port of a board; a simulated board where absent.
+        Serial port or SPI device of a board; a simulated board where absent.
     baud : int
         Of the port.
     timeout_s : float

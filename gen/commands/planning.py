@@ -59,6 +59,7 @@ def boards(network: Network | None, stages: Stages) -> Report:
             "block_rams": each.block_rams,
             "clock_mhz": round(each.clock_mhz, 3),
             "link": each.link or None,
+            "spi": each.spi or None,
         }
         for each in all_boards()
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import amaranth_boards
 import pytest
 
-from xnorweave.boards.catalogue import board, boards, boards_that_fit
+from xnorweave.boards.catalogue import SPI_RESOURCE, board, boards, boards_that_fit
 from xnorweave.boards.pll import find_pll
 from xnorweave.errors import DeviceError
 
@@ -74,16 +74,41 @@ def test_what_the_link_is_on(name, link):
     assert board(name).link == link
 
 
-def test_a_port_takes_no_pin_that_the_board_uses():
-    connected = [each for each in boards() if each.link not in ("", "uart")]
-    assert len(connected) > 5
+@pytest.mark.parametrize(
+    ("name", "spi"),
+    [
+        ("icebreaker", "pmod 0: sck 1, mosi 2, miso 3, cs_n 4"),
+        ("tinyfpga-bx", "gpio 0: sck 3, mosi 4, miso 5, cs_n 6"),  # behind its serial port
+        ("ice40-up5k-b-evn", "pmod 0: sck 9, mosi 10, j 1: miso 8, cs_n 10"),  # two of whose pins are one
+        ("fomu-hacker", ""),  # two pins left
+        ("upduino-v3", ""),  # the chip's own oscillator
+    ],
+)
+def test_what_spi_is_on(name, spi):
+    assert board(name).spi == spi
+
+
+def pins_of(resource):
+    """Read in another way than the catalogue does: from the text that shows a resource."""
+    groups = re.findall(r"\((?:pins(?:-n)? \w+|p|n) ([^()]+)\)", repr(resource))
+    return {pin for group in groups for pin in group.split()}
+
+
+def test_ports_take_no_pin_that_the_board_uses():
+    ours = {("uart", 0): ("rx", "tx"), (SPI_RESOURCE, 0): ("sck", "mosi", "miso", "cs_n")}
+    connected = [each for each in boards() if each.link not in ("", "uart") or each.spi]
+    assert len(connected) > 30
     for each in connected:
         platform = each.platform()
-        port = platform.request("uart", 0, dir="-")
-        pins = {pin.io.metadata[0].name for pin in (port.rx, port.tx)}
-        assert len(pins) == 2
+        pins = []
+        for place, lines in ours.items():
+            if place in platform.resources and not (place == ("uart", 0) and each.link == "uart"):
+                port = platform.request(*place, dir="-")
+                pins += [getattr(port, line).io.metadata[0].name for line in lines]
+        assert len(pins) == len(set(pins)) == 2 * (each.link != "uart") + 4 * bool(each.spi)
         for place, resource in platform.resources.items():
-            assert place == ("uart", 0) or not pins & set(re.findall(r"[\w:]+", repr(resource)))
+            added = place == (SPI_RESOURCE, 0) or (place == ("uart", 0) and each.link != "uart")
+            assert added or not set(pins) & pins_of(resource)
 
 
 def test_names_are_sorted_unique_and_lower_case():

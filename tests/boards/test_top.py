@@ -75,6 +75,29 @@ def test_board_without_serial_port():
         plan_board(board("upduino-v3"))
 
 
+@pytest.mark.parametrize(("clock_mhz", "rate"), [(None, 2_000_000), (30.0, 5_000_000)])
+def test_spi_goes_at_a_sixth_of_the_clock(clock_mhz, rate):
+    plan = plan_board(board("icebreaker"), clock_mhz, "spi")
+    assert (plan.link, plan.baud, plan.baud_error_percent) == ("spi", rate, 0.0)
+
+
+@pytest.mark.parametrize("name", ["fomu-hacker", "upduino-v3"])
+def test_a_board_without_pins_for_spi(name):
+    with pytest.raises(DeviceError, match=rf"{name}: no connector with four free pins for SPI; .*them: .*icebreaker"):
+        plan_board(board(name), None, "spi")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["icebreaker", "ulx3s-85f", "tinyfpga-bx"])
+def test_the_top_over_spi(name):
+    design = Design(verilog="", input_bits=8, output_bits=4, input_words=4, output_words=1, taps=())
+    top = BoardTop(design, plan_board(board(name), None, "spi"))
+    files = board(name).platform().prepare(top, "top", emit_src=False).files
+    constraints = "".join(text for file, text in files.items() if file.endswith((".pcf", ".lpf")))
+    assert all(f"spi_link_0__{line}" in constraints for line in ("sck", "mosi", "miso", "cs_n"))
+    assert "uart_0" not in constraints
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("clock_mhz", [None, 50.0])
 @pytest.mark.parametrize("name", [each.name for each in boards() if each.link])

@@ -47,6 +47,15 @@ def test_a_port_on_a_connector_has_the_connectors_pins() -> None:
     assert usage("orangecrab-r0-2-25f")["pins"] == {"clock": "A9", "rx": "N17", "tx": "M18"}
 
 
+def test_spi_has_its_pins_on_connector_and_chip_and_a_port_of_its_own() -> None:
+    found = usage("icebreaker", link="spi", baud=2_000_000)
+    assert found["pins"] == {"clock": "35", "sck": "4", "mosi": "2", "miso": "47", "cs_n": "45"}
+    assert found["place"] == "pmod 0: sck 1, mosi 2, miso 3, cs_n 4"
+    assert 'xnorweave.Board("/dev/spidev0.0", network, baud=2000000)' in found["host"][3]
+    assert "place" not in usage("icebreaker")
+    assert usage("tinyfpga-bx")["place"] == "gpio 0: rx 1, tx 2"
+
+
 def test_classes_are_named_as_far_as_the_network_names_them() -> None:
     assert usage(classes=("cat", "dog"))["classes"] == ["cat", "dog"]
     assert "classes" not in usage()

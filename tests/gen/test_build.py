@@ -1,5 +1,6 @@
 """What a build measures and says of it, with synthesis left out."""
 
+import dataclasses
 import hashlib
 import json
 import shlex
@@ -231,3 +232,36 @@ def test_build_and_synth_hand_on_their_command_lines(tmp_path, monkeypatch):
     assert second == (
         "xnorweave build fashion_mnist --board icebreaker --images 2 --output out --strategy kernel --seed 1"
     )
+
+
+@pytest.mark.parametrize("command", ["synth", "build"])
+def test_the_link_s_lines_are_handed_on(command, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(commands, "synth", lambda *work: seen.append(work[2]) or {})
+    monkeypatch.setattr(commands, "build", lambda *work, **_: seen.append(work[3]) or {})
+    where = [command, "fashion_mnist", "--board", "icebreaker", "-o", str(tmp_path / "out"), "--json"]
+    assert cli.main([*where, "--link", "spi"]) == 0
+    assert cli.main(where) == 0
+    assert [run.link for run in seen] == ["spi", "uart"]
+    assert ["--link spi" in run.command for run in seen] == [True, False]
+
+
+def test_the_link_s_rate_is_that_of_its_lines(rng, tmp_path, monkeypatch):
+    """A byte takes eight bits over SPI and ten over a serial port."""
+    rates = {}
+    finished = hardware.synthesize()
+    for link in ("uart", "spi"):
+        monkeypatch.setattr(hardware, "synthesize", lambda *_, link, **__: dataclasses.replace(finished, link=link))
+        net, folder = network(rng, 0), tmp_path / link
+        options = commands.BuildOptions(board=BOARD, strategy="kernel", link=link)
+        rates[link] = commands.build(
+            net, ImageSet(frames=np.zeros((2, 2, 6, 6), np.uint8), labels=None), folder, options,
+            images=2, simulator="amaranth", stages=Quiet(),
+        )["synthesis"]["link_frames_per_second"]  # fmt: skip
+        assert json.loads((folder / "report.json").read_text())["usage"]["link"] == link
+    assert rates["spi"] == pytest.approx(1.25 * rates["uart"], rel=1e-3)
+
+
+def test_lines_need_a_board(capfd):
+    assert cli.main(["synth", "fashion_mnist", "--cells", "cmos", "-o", "out", "--link", "spi"]) == 2
+    assert "--link need --board" in " ".join(capfd.readouterr().err.split())

@@ -10,6 +10,7 @@ from amaranth.sim import Simulator
 
 from xnorweave.boards.link import Link
 from xnorweave.boards.link_format import COUNTERS, Identity, Kind
+from xnorweave.hw.spi import SpiDevice
 from xnorweave.hw.uart import UartReceiver, UartTransmitter
 
 RESET_CYCLES = 6
@@ -111,6 +112,24 @@ class SerialCore(wiring.Component):
             self.tx.eq(transmitter.tx),
             inner.lost.eq(receiver.framing_error | receiver.overrun),
         ]
+        return m
+
+
+class SpiCore(wiring.Component):
+    """The same behind SPI."""
+
+    def __init__(self, **options):
+        self.inner = LinkedCore(**options)
+        super().__init__({"sck": In(1), "mosi": In(1), "cs_n": In(1, init=1), "miso": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = inner = self.inner
+        m.submodules.spi = spi = SpiDevice()
+        connect(m, spi.o, inner.rx)
+        connect(m, inner.tx, spi.i)
+        m.d.comb += [getattr(spi, name).eq(getattr(self, name)) for name in ("sck", "mosi", "cs_n")]
+        m.d.comb += [self.miso.eq(spi.miso), inner.lost.eq(spi.lost)]
         return m
 
 
