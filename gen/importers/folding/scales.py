@@ -185,7 +185,7 @@ def fewest_bits(scores: Scores) -> tuple[Integers, Integers]:
     Raises
     ------
     UnsupportedError
-        Where no factors of 31 bits were found; names two sums whose scores are too close.
+        Where none of at most 31 bits were found; names two sums whose scores are too close.
     """
     near = scores.neighbours
     compared = np.flatnonzero(~near.loose)
@@ -204,7 +204,7 @@ def fewest_bits(scores: Scores) -> tuple[Integers, Integers]:
         for c, place in zip(of_rows, places, strict=True)
     )
     raise UnsupportedError(
-        f"scores of {one} and {other} are so close that no factors of {MAX_BITS} bits keep the order of all classes; "
+        f"scores of {one} and {other} are so close that scales rounded to {MAX_BITS} bits do not keep their order; "
         "train the last layer with one scale for all classes, fewer inputs or fewer classes"
     )
 
