@@ -22,6 +22,7 @@ from xnorweave.hw.lanes import Packer, Unpacker
 from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.hw.maxpool import MaxPool
 from xnorweave.hw.pixel_table import PixelTable
+from xnorweave.hw.scale import ScaleUnit
 from xnorweave.hw.sliding_window import SlidingWindow
 from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.threshold import ThresholdUnit
@@ -37,6 +38,7 @@ from xnorweave.passes.streamline import (
     DenseStage,
     GlobalSumStage,
     PoolStage,
+    ScaleStage,
     Stage,
     TableStage,
     streamline,
@@ -195,6 +197,8 @@ class _Builder:
                 self._add(stage, total, stage.output_encoding)
             case DenseStage():
                 self._dense(stage, plan)
+            case ScaleStage():
+                self._scale(stage)
             case ArgMaxStage():
                 self._argmax(stage)
         self.link = links(stage, plan, self.link)
@@ -362,8 +366,35 @@ class _Builder:
         self.latencies[stage.name] = layer.latency
         return layer, shape
 
+    def _scale(self, stage: ScaleStage) -> None:
+        assert self.sum_shape is not None, "Network puts every Scale behind a Dense"
+        shape, channels = range_shape(0, stage.highest), len(stage.factors)
+        part = ScaleUnit(
+            factors=stage.factors,
+            offsets=stage.offsets,
+            lanes=self.lanes,
+            sum_shape=self.sum_shape,
+            sum_range=stage.sum_range,
+            output_shape=shape,
+        )
+        self.sum_shape = shape
+        self._tap(
+            part,
+            Tap(
+                layer=stage.layer,
+                instance=_instance(stage.name),
+                channels=channels,
+                lanes=self.lanes,
+                lane_bits=shape.width,
+                signed=False,
+                words=part.words,
+                scale=stage.scale,
+                offsets=(stage.offset,) * channels,
+            ),
+        )
+
     def _argmax(self, stage: ArgMaxStage) -> None:
-        assert self.sum_shape is not None, "Network puts every ArgMax behind a Dense"
+        assert self.sum_shape is not None, "Network puts every ArgMax behind a Dense or a Scale"
         part = ArgMax(classes=stage.classes, lanes=self.lanes, sum_shape=self.sum_shape, order=stage.order)
         self._tap(
             part,

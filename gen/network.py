@@ -7,7 +7,7 @@ as PyTorch does.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,9 +27,11 @@ __all__ = [
     "MaxPool",
     "Network",
     "Padding",
+    "Scale",
     "Shape",
     "Threshold",
     "activation",
+    "largest_sum",
 ]
 
 Shape = tuple[int, int, int]
@@ -44,6 +46,7 @@ MAX_KERNEL = 7
 MAX_STRIDE = 7
 MAX_LEVELS = 15
 MAX_LAYERS = 256
+MAX_SCORE = (1 << 62) - 1
 NAME_PATTERN = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,39}\Z")
 
 
@@ -306,6 +309,59 @@ class Dense:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Scale:
+    """A factor and an offset for each class: ``value[c] = factor[c] * acc[c] + offset[c]`` behind the last layer.
+
+    A batch norm there is one, up to a factor that all classes have in common.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    factors : int32 array [channels]
+        Of any sign, or 0.
+    offsets : int64 array [channels]
+        Values behind the layer are below 2**62 in magnitude.
+    """
+
+    name: str
+    factors: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    kind: str = field(default="scale", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        object.__setattr__(self, "factors", self._checked("factors", self.factors, np.int32))
+        object.__setattr__(self, "offsets", self._checked("offsets", self.offsets, np.int64))
+        if len(self.factors) != len(self.offsets):
+            raise NetworkError(
+                f"{self.name}: {len(self.factors)} factors for {len(self.offsets)} offsets; give as many"
+            )
+
+    def _checked(self, what: str, array: object, dtype: type) -> NDArray:
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or not array.size:
+            found = getattr(array, "shape", type(array).__name__)
+            raise NetworkError(f"{self.name}: {what} have shape {found}, not one for each channel; reshape them")
+        if array.dtype.kind not in "iu":
+            raise NetworkError(f"{self.name}: {what} are {array.dtype}, not integers; scale them all alike, and round")
+        limits = np.iinfo(dtype)
+        for value in (int(array.min()), int(array.max())):
+            if not limits.min < value <= limits.max:
+                bits = limits.bits
+                raise NetworkError(
+                    f"{self.name}: {what} hold {value}, beyond int{bits}; divide all factors and offsets"
+                )
+        return _frozen(array, dtype)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Same as the input's; raises NetworkError where the channels differ."""
+        channels = len(self.factors)
+        if shape != (channels, 1, 1):
+            raise NetworkError(f"{self.name}: {channels} factors for {shape[0]} sums; give one each")
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax:
     """Class of the largest sum; of several that are largest the first one's.
 
@@ -340,7 +396,7 @@ class ArgMax:
         return 1, 1, 1
 
 
-Layer = Conv2D | Threshold | MaxPool | GlobalSum | Dense | ArgMax
+Layer = Conv2D | Threshold | MaxPool | GlobalSum | Dense | Scale | ArgMax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,8 +500,8 @@ class Network:
     input : InputSpec
         What a frame is.
     layers : tuple of Layer
-        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out; totals (GlobalSum) into a Dense, a
-        Conv2D of 1x1, or out.
+        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out, those of a Dense also through a Scale
+        into an ArgMax or out; totals (GlobalSum) into a Dense, a Conv2D of 1x1, or out.
     classes : tuple of str
         Labels of the outputs, or empty.
     history : tuple of str
@@ -478,6 +534,7 @@ class Network:
             seen[layer.name.lower()] = layer.name
         self._check_chain()
         shapes = self.shapes
+        self._check_scores()
         if self.classes and len(self.classes) != self._outputs(shapes):
             raise NetworkError(f"network: {len(self.classes)} class labels for {self._outputs(shapes)} outputs")
 
@@ -485,6 +542,9 @@ class Network:
         signal = "pixels" if self.input.kind == "pixels" else "bits"
         for index, layer in enumerate(self.layers):
             match layer:
+                case _ if signal == "scores" and not isinstance(layer, ArgMax):
+                    before = self.layers[index - 1].name
+                    raise NetworkError(f"{layer.name}: follows the Scale {before}, behind which only an ArgMax may be")
                 case Conv2D() | Dense() if signal == "sums":
                     before = self.layers[index - 1].name
                     raise NetworkError(f"{layer.name}: takes bits, but {before} gives sums; put a Threshold between")
@@ -513,7 +573,11 @@ class Network:
                     )
                 case GlobalSum():
                     signal = "totals"
-                case ArgMax() if not isinstance(self.layers[index - 1], Dense) or index == 0:
+                case Scale() if index == 0 or not isinstance(self.layers[index - 1], Dense):
+                    raise NetworkError(f"{layer.name}: a Scale follows a Dense; here it gets {signal}")
+                case Scale():
+                    signal = "scores"
+                case ArgMax() if not isinstance(self.layers[index - 1], (Dense, Scale)) or index == 0:
                     raise NetworkError(f"{layer.name}: an ArgMax follows a Dense; here it gets {signal}")
                 case ArgMax() if index != len(self.layers) - 1:
                     raise NetworkError(f"{layer.name}: an ArgMax is the last layer; remove what follows")
@@ -525,8 +589,19 @@ class Network:
 
     def _sums_before(self, index: int) -> int:
         before = self.layers[index - 1]
-        assert isinstance(before, Dense)
-        return len(before.weights)
+        assert isinstance(before, (Dense, Scale))
+        return len(before.weights if isinstance(before, Dense) else before.factors)
+
+    def _check_scores(self) -> None:
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, Scale):
+                factor, offset = (max(abs(int(v)) for v in values) for values in (layer.factors, layer.offsets))
+                largest = largest_sum(self.input, self.layers[:index]) * factor + offset
+                if largest > MAX_SCORE:
+                    bits = largest.bit_length()
+                    raise NetworkError(
+                        f"{layer.name}: gives values of up to {bits} bits, more than 62; divide all factors and offsets"
+                    )
 
     def _outputs(self, shapes: tuple[Shape, ...]) -> int:
         last = -2 if isinstance(self.layers[-1], ArgMax) else -1
@@ -560,3 +635,22 @@ class Network:
         """Each layer with its input and output shape, in order."""
         shapes = self.shapes
         yield from zip(self.layers, shapes[:-1], shapes[1:], strict=True)
+
+
+def largest_sum(source: InputSpec, layers: Sequence[Layer]) -> int:
+    """The largest magnitude that values behind some first layers of a network can have."""
+    shape, largest = source.shape, 255 if source.kind == "pixels" else 1
+    if source.table is not None:
+        largest = int(np.abs(source.table.astype(np.int64)).max())
+    for layer in layers:
+        match layer:
+            case Conv2D() | Dense():
+                largest *= layer.weights[0].size
+            case Threshold():
+                largest = layer.levels
+            case GlobalSum():
+                largest *= shape[1] * shape[2]
+            case _:
+                pass
+        shape = layer.output_shape(shape)
+    return largest

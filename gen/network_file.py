@@ -31,6 +31,7 @@ from xnorweave.network import (
     Layer,
     MaxPool,
     Network,
+    Scale,
     Threshold,
 )
 
@@ -49,13 +50,19 @@ MAX_ENTRIES = 4 * MAX_LAYERS
 MAX_FILE_BYTES = 256 << 20
 MAX_JSON_BYTES = 1 << 20
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-_ARRAY_FIELDS = {"conv2d": ("weights",), "dense": ("weights",), "threshold": ("thresholds",)}
+_ARRAY_FIELDS = {
+    "conv2d": ("weights",),
+    "dense": ("weights",),
+    "threshold": ("thresholds",),
+    "scale": ("factors", "offsets"),
+}
 _LAYER_CLASSES: dict[str, type] = {
     "conv2d": Conv2D,
     "threshold": Threshold,
     "max_pool": MaxPool,
     "global_sum": GlobalSum,
     "dense": Dense,
+    "scale": Scale,
     "arg_max": ArgMax,
 }
 _LAYER_OPTIONS = {
@@ -64,6 +71,7 @@ _LAYER_OPTIONS = {
     "threshold": set(),
     "global_sum": set(),
     "dense": set(),
+    "scale": set(),
     "arg_max": {"order"},
 }
 

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from xnorweave.errors import DataError
-from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Scale, Threshold
 
 __all__ = ["GoldenResult", "input_values", "run", "run_layer", "run_layers"]
 
@@ -29,7 +29,7 @@ class GoldenResult:
     outputs : int array
         Class indices [N] after an ArgMax, else the last layer's values [N, channels, height, width].
     scores : int32 (int64 where sums need it) array [N, classes], optional
-        The sums an ArgMax chose from, in the order of the classes.
+        The values an ArgMax chose from, sums or those behind a Scale, in the order of the classes.
     layers : dict of str to array
         Every layer's values by name, [N, channels, height, width] (an ArgMax's: [N]); empty unless asked for.
     """
@@ -166,6 +166,8 @@ def run_layer(layer: Layer, values: NDArray) -> NDArray:
             return windows[:, :: layer.stride, :: layer.stride].max((-2, -1))
         case GlobalSum():
             return values.sum((1, 2), np.int32, keepdims=True)
+        case Scale():
+            return values * layer.factors.astype(np.int64) + layer.offsets
         case ArgMax():
             first = values[:, 0, 0, :].argmax(1)
             return first if layer.order is None else np.array(layer.order)[first]

@@ -3,7 +3,19 @@
 import numpy as np
 
 from xnorweave.folded_cost import least_buffer_rows
-from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Shape, Threshold
+from xnorweave.network import (
+    ArgMax,
+    Conv2D,
+    Dense,
+    GlobalSum,
+    InputSpec,
+    Layer,
+    MaxPool,
+    Network,
+    Scale,
+    Shape,
+    Threshold,
+)
 from xnorweave.passes.folds import Link, fold_outputs, fold_widths, folded, links, spatial, storages, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
@@ -45,7 +57,11 @@ def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_c
     if rng.random() < 0.7:
         layers.append(scores := _dense(rng, "scores", shape))
         order = rng.permutation(len(scores.weights)).tolist() if rng.random() < 0.3 else None
-        layers.append(ArgMax(name="classify", order=order))
+        scaled = rng.random()
+        if scaled < 0.3:
+            layers.append(_scale(rng, "norm", scores, values))
+        if not 0.2 < scaled < 0.3:
+            layers.append(ArgMax(name="classify", order=order))
     return Network(name="random", input=spec, layers=tuple(layers))
 
 
@@ -155,6 +171,16 @@ def _dense(rng: np.random.Generator, name: str, shape: Shape) -> Dense:
     return Dense(
         name=name, weights=rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(2, 13)), int(np.prod(shape))))
     )
+
+
+def _scale(rng: np.random.Generator, name: str, scores: Dense, values: tuple[int, int]) -> Scale:
+    """Factors of one sign or of both and offsets as large as their sums, some of them 0; few bits as often as many."""
+    channels, bits = len(scores.weights), int(rng.choice([1, 4, 12, 30]))
+    factors = rng.integers(-(2**bits) if rng.random() < 0.5 else 0, 2**bits, channels)
+    spread = 2**bits * max(map(abs, values)) * scores.weights.shape[1]
+    offsets = rng.integers(-spread, spread + 1, channels)
+    factors[rng.random(channels) < 0.1], offsets[rng.random(channels) < 0.1] = 0, 0
+    return Scale(name=name, factors=factors, offsets=offsets)
 
 
 def _input_values(spec: InputSpec) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from xnorweave.images import load_images
 from xnorweave.importers.folding.signals import Activations, Classes
 from xnorweave.importers.onnx_graph import OnnxImport, read_onnx
 from xnorweave.importers.onnx_graph.frameworks import INSTALL, evaluator, package_for
+from xnorweave.network import Network, Scale
 from xnorweave.network_file import save_network
 from xnorweave.sim import golden
 
@@ -112,7 +113,7 @@ def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str
 
 
 def _answers(
-    imported: OnnxImport, answers: list[NDArray], outputs: NDArray, scores: NDArray[np.integer] | None
+    imported: OnnxImport, answers: list[NDArray], outputs: NDArray, ours: NDArray[np.integer] | None
 ) -> Iterator[tuple[str, NDArray, NDArray]]:
     """What is compared of one image: its name, the framework's values and ours."""
     answer = answers[0]
@@ -123,23 +124,41 @@ def _answers(
             # Counts of thresholds reached; of one threshold they are bits.
             what = "bits" if levels == 1 else "levels"
             yield what, distances.argmin(1), (outputs.ravel().astype(np.int64) + levels) // 2
-        case Classes(scores=None, ours=rule):
-            assert scores is not None
-            yield "class", answer.astype(np.int64), np.array([outputs])
-            yield from _sums(answers[1], rule, scores)
-        case Classes(ours=rule):
-            assert scores is not None
-            yield "class", np.array([answer.argmax()]), np.array([outputs])
-            yield from _sums(answer, rule, scores)
+        case Classes(scores=given, ours=rule):
+            assert ours is not None
+            theirs = answers[1] if given is None else answer
+            if len(set(rule[0])) == 1 or _told_apart(theirs, rule):
+                yield "class", answer.astype(np.int64) if given is None else np.array([answer.argmax()]), outputs[None]
+            yield from _sums(theirs, rule, _without_scale(imported.network, ours))
+
+
+def _without_scale(network: Network, scores: NDArray[np.integer]) -> NDArray[np.integer] | None:
+    """The sums behind scores; None where a factor of 0 leaves nothing of them."""
+    scale = next((layer for layer in network.layers if isinstance(layer, Scale)), None)
+    if scale is None:
+        return scores
+    return (scores - scale.offsets) // scale.factors if scale.factors.all() else None
+
+
+def _told_apart(scores: NDArray, rule: tuple[tuple[Fraction, ...], tuple[Fraction, ...]]) -> bool:
+    """Whether float32 can tell the largest score from the others, where the exact ones decide."""
+    second, first = np.sort(scores)[-2:]
+    return bool(first - second > 8 * _rounding(scores, rule))
+
+
+def _rounding(scores: NDArray, rule: tuple[tuple[Fraction, ...], tuple[Fraction, ...]]) -> float:
+    """How far float32 rounds scores, or the offsets in them, at most."""
+    return float(np.spacing(np.float32(max(np.abs(scores).max(), *(abs(float(offset)) for offset in rule[1])))))
 
 
 def _sums(
-    answer: NDArray, rule: tuple[Fraction, tuple[Fraction, ...]], scores: NDArray[np.integer]
+    scores: NDArray, rule: tuple[tuple[Fraction, ...], tuple[Fraction, ...]], sums: NDArray[np.integer] | None
 ) -> Iterator[tuple[str, NDArray, NDArray]]:
     """The integer sums behind the framework's scores, and ours, as far as float32 tells neighbours apart."""
-    scale, offsets = float(rule[0]), np.array([float(offset) for offset in rule[1]])
-    if 8 * np.spacing(np.float32(max(np.abs(answer).max(), np.abs(offsets).max()))) < scale / 4:
-        yield "sums", np.rint((answer.astype(np.float64) - offsets) / scale), scores
+    scales, offsets = (np.array([float(value) for value in values]) for values in rule)
+    told = 8 * _rounding(scores, rule) < np.abs(scales) / 4
+    if told.all() and sums is not None:
+        yield "sums", np.rint((scores.astype(np.float64) - offsets) / scales), sums
 
 
 def _shown(values: NDArray, other: NDArray) -> str:

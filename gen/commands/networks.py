@@ -10,7 +10,7 @@ from xnorweave.commands.source import Report, head
 from xnorweave.console import Stages
 from xnorweave.cost import ERROR_PERCENT, CostFamily
 from xnorweave.errors import UnsupportedError
-from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Network, Threshold
+from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Network, Scale, Threshold
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import FORMS, STRATEGIES, Form, LayerSharing, StrategyChoice, share_network
 
@@ -49,6 +49,8 @@ def _details(layer: Layer) -> dict[str, Any]:
             return {"thresholds": layer.thresholds.size} | levels
         case MaxPool():
             return {"size": layer.size, "stride": layer.stride}
+        case Scale():
+            return {"factors": layer.factors.size, "factor_bits": int(np.abs(layer.factors).max()).bit_length()}
         case _:
             return {}
 

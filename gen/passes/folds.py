@@ -9,6 +9,7 @@ from xnorweave.cost import CostFamily
 from xnorweave.errors import UnsupportedError
 from xnorweave.folded_cost import Resources, distinct_kernels, folded_resources, least_buffer_rows, sum_bits
 from xnorweave.hw.folded_conv2d import group_cycles
+from xnorweave.hw.scale import scale_cycles
 from xnorweave.passes.plan_types import LayerPlan, Storage
 from xnorweave.passes.streamline import (
     ArgMaxStage,
@@ -16,6 +17,7 @@ from xnorweave.passes.streamline import (
     DenseStage,
     GlobalSumStage,
     PoolStage,
+    ScaleStage,
     Stage,
     TableStage,
 )
@@ -24,6 +26,7 @@ from xnorweave.stream_cost import (
     argmax_resources,
     global_sum_resources,
     pool_resources,
+    scale_resources,
     table_resources,
     wired_resources,
 )
@@ -66,7 +69,7 @@ class Link:
     gap : int
         Fewest cycles from one burst to the next, rounded down to a power of two of at most `MOST_SIMD`; else 0.
     sum_bits : int
-        Width of a value where it is a sum, in bits; else 0.
+        Width of a value where it is a sum, or a class's score, in bits; else 0.
     """
 
     lanes: int
@@ -88,12 +91,16 @@ def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
         # In rows in which windows end one ends at least a stride behind another.
         burst, gap = -(-before.burst // stage.stride), before.gap * (stage.stride if before.burst == 1 else 1)
     gap = 1 << min(gap, MOST_SIMD).bit_length() - 1 if gap else 0
-    bits = sum_bits(stage) if isinstance(stage, DenseStage) and not stage.fires else 0
+    bits = 0
+    if isinstance(stage, ScaleStage):
+        bits = stage.highest.bit_length()
+    elif isinstance(stage, DenseStage) and not stage.fires:
+        bits = sum_bits(stage)
     return Link(plan.lanes, burst, gap, bits)
 
 
 def unfolded(
-    stage: TableStage | PoolStage | GlobalSumStage | ArgMaxStage, before: Link, family: CostFamily | None
+    stage: TableStage | PoolStage | GlobalSumStage | ScaleStage | ArgMaxStage, before: Link, family: CostFamily | None
 ) -> LayerPlan:
     """The one way to build a stage without weights; without a family no cost is estimated."""
     match stage:
@@ -106,6 +113,10 @@ def unfolded(
         case GlobalSumStage():
             cost = global_sum_resources(stage) if family else Resources()
             cycles, lanes = stage.positions, before.lanes
+        case ScaleStage():
+            cost = scale_resources(stage, before.lanes, family) if family else Resources()
+            words = -(-len(stage.factors) // before.lanes)
+            cycles, lanes = scale_cycles(words, stage.sum_range), before.lanes
         case ArgMaxStage():
             cost = argmax_resources(stage, before.lanes, before.sum_bits) if family else Resources()
             cycles, lanes = -(-stage.classes // before.lanes), 1

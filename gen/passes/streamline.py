@@ -27,6 +27,7 @@ from xnorweave.network import (
     MaxPool,
     Network,
     Padding,
+    Scale,
     Shape,
     Threshold,
     activation,
@@ -38,6 +39,7 @@ __all__ = [
     "DenseStage",
     "GlobalSumStage",
     "PoolStage",
+    "ScaleStage",
     "Stage",
     "TableStage",
     "streamline",
@@ -234,6 +236,34 @@ class DenseStage:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ScaleStage:
+    """Factors and offsets of the sums of a dense layer.
+
+    Parameters
+    ----------
+    name, layer : str
+        The scale's name.
+    factors, offsets : tuple of int
+        A result on a wire is ``factor * x + offset`` of a sum ``x`` on a wire; none is negative.
+    sum_range : tuple of int
+        Lowest and highest ``x``.
+    highest : int
+        Highest result.
+    scale, offset : int
+        The layer's value is ``scale * result + offset``.
+    """
+
+    name: str
+    layer: str
+    factors: tuple[int, ...]
+    offsets: tuple[int, ...]
+    sum_range: tuple[int, int]
+    highest: int
+    scale: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMaxStage:
     """Class of the largest of ``classes`` sums, whose classes are ``order``."""
 
@@ -243,7 +273,7 @@ class ArgMaxStage:
     order: tuple[int, ...] | None
 
 
-Stage = TableStage | ConvStage | PoolStage | GlobalSumStage | DenseStage | ArgMaxStage
+Stage = TableStage | ConvStage | PoolStage | GlobalSumStage | DenseStage | ScaleStage | ArgMaxStage
 
 
 def streamline(network: Network) -> tuple[Stage, ...]:
@@ -282,6 +312,10 @@ def streamline(network: Network) -> tuple[Stage, ...]:
                 total = GlobalSumStage(name=layer.name, layer=layer.name, input_shape=before, encoding=encoding)
                 stages.append(total)
                 encoding = total.output_encoding
+            case Scale():
+                dense = stages[-1]
+                assert isinstance(dense, DenseStage), "Network puts every Scale behind a Dense"
+                stages.append(_scale(layer, dense))
             case ArgMax():
                 stages.append(ArgMaxStage(name=layer.name, layer=layer.name, classes=before[0], order=layer.order))
     return tuple(stages)
@@ -376,3 +410,26 @@ def _score_biases(
             "bias holds; give the table an offset that is a multiple of its step"
         )
     return difference // encoding.scale, np.full(len(constant), constant[0])
+
+
+def _scale(layer: Scale, dense: DenseStage) -> ScaleStage:
+    """Factors and offsets of the sums on wires, without what all results have in common."""
+    factors = [int(f) * dense.scale for f in layer.factors]
+    offsets = [int(f) * sums + int(o) for f, o, sums in zip(layer.factors, layer.offsets, dense.offsets, strict=True)]
+    common = math.gcd(*factors, *(o - offsets[0] for o in offsets)) or 1
+    reach = dense.weights.shape[1] * (2**dense.encoding.bits - 1)
+    ends = [
+        [factor * x + offset for x in (bias, bias + reach)]
+        for factor, offset, bias in zip(factors, offsets, dense.biases, strict=True)
+    ]
+    lowest, highest = min(map(min, ends)), max(map(max, ends))
+    return ScaleStage(
+        name=layer.name,
+        layer=layer.name,
+        factors=tuple(factor // common for factor in factors),
+        offsets=tuple((offset - lowest) // common for offset in offsets),
+        sum_range=(min(dense.biases), max(dense.biases) + reach),
+        highest=(highest - lowest) // common,
+        scale=common,
+        offset=lowest,
+    )

@@ -11,7 +11,7 @@ from xnorweave.commands import ImportOptions
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers.folding.signals import Classes
 from xnorweave.importers.onnx_graph import OnnxImport, read_onnx
-from xnorweave.network import Conv2D, Dense
+from xnorweave.network import Conv2D, Dense, Scale
 from xnorweave.network_file import load_network, network_bytes
 from xnorweave.sim import golden
 
@@ -144,9 +144,12 @@ def compare(net: nn.Sequential, read: OnnxImport, frames: np.ndarray) -> None:
 
     assert isinstance(read.answer, Classes)
     assert read.answer.scores is not None
-    scale, offsets = read.answer.scores
-    sums = (scores.astype(np.float64) - np.array([float(offset) for offset in offsets])) / float(scale)
-    assert np.abs(sums - result.scores).max() < 0.01
+    scales, offsets = (np.array([float(value) for value in values]) for values in read.answer.scores)
+    sums = (scores.astype(np.float64) - offsets) / scales
+    ours = result.scores
+    if isinstance(network.layers[-2], Scale):
+        ours = result.layers[network.layers[-3].name].reshape(sums.shape)
+    assert np.abs(sums - ours).max() < 0.01
     assert np.count_nonzero(scores.argmax(1) != result.outputs.ravel()) == 0
     assert len(np.unique(result.outputs)) > 2
 
@@ -241,13 +244,26 @@ def test_a_bias_of_each_class(tmp_path, rng):
     compare(net, read, rng.integers(0, 256, (300, 1, 12, 12), dtype=np.uint8))
 
 
+SCALED: dict[str, Callable[[], nn.Module]] = {
+    "a scale for each class": lambda: small(last=dense(24, 4, weight_quant=Averages)),
+    "a batch norm of the classes": lambda: small(end=(nn.BatchNorm1d(4),)),
+}
+
+
+@pytest.mark.parametrize("make", SCALED.values(), ids=SCALED)
+def test_classes_of_different_scales(tmp_path, rng, make):
+    torch.manual_seed(4)
+    net = make()
+    randomize(net, torch.rand(64, 1, 12, 12))
+    read = checked(exported(net, (1, 12, 12), tmp_path / "net.onnx", dynamo=False), images=3)
+    assert any("classes have scales of their own" in line for line in read.network.history)
+    compare(net, read, rng.integers(0, 256, (300, 1, 12, 12), dtype=np.uint8))
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a scale of 0.1 in the last layer": (
         lambda: small(last=dense(24, 4, weight_quant=SignedBinaryWeightPerTensorConst)),
         r"chooses a class from float32 sums that depend on the order of additions"),
-    "a scale for each class": (
-        lambda: small(last=dense(24, 4, weight_quant=Averages)), r"scores of classes 0 and 1 have scales"),
-    "a batch norm of the classes": (lambda: small(end=(nn.BatchNorm1d(4),)), r"scores of classes 0 and 1 have scales"),
     "a softmax": (lambda: small(end=(nn.Softmax(1),)), r"operation 'Softmax' is not supported"),
     "an input of any scale": (
         lambda: small(start=QuantIdentity(act_quant=Uint8ActPerTensorFloat)),

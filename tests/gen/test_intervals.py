@@ -5,7 +5,7 @@ import pytest
 
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.lower import lower
-from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Scale, Threshold
 from xnorweave.passes.choose_plan import Budget, Planner
 from xnorweave.passes.folds import Link, folded, links, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
@@ -94,6 +94,33 @@ def test_the_interval_of_layers_that_are_equally_slow_is_kept(seed):
         before = links(stage, layers[-1], before)
     _, height, width = network.input.shape
     check_interval(network, Plan(layers=tuple(layers), input_cycles=height * width, levels_per_register=3))
+
+
+@pytest.mark.parametrize(("simd", "pe"), [(2, 2), (16, 1), (16, 3), (16, 9), (8, 9)])
+def test_a_scale_takes_as_long_as_planned(simd, pe):
+    """With few words in front of it, or fast ones, it sets the interval; else the dense layer does."""
+    rng = np.random.default_rng(simd)
+    layers = (
+        Dense(name="scores", weights=rng.choice(np.array([-1, 1], np.int8), (9, 64))),
+        Scale(name="norm", factors=rng.integers(-99, 99, 9), offsets=rng.integers(-999, 999, 9)),
+        ArgMax(name="classify"),
+    )
+    network = Network(name="scaled", input=InputSpec(kind="bits", shape=(16, 2, 2)), layers=layers)
+    before, plans = Link(16), list[LayerPlan]()
+    for stage in streamline(network):
+        if isinstance(stage, DenseStage):
+            plans.append(folded(stage, before, None, pe=pe, simd=simd))
+        else:
+            plans.append(unfolded(stage, before, None))
+        before = links(stage, plans[-1], before)
+    dense, scale, _ = (plan.interval_cycles for plan in plans)
+    assert scale == -(-9 // pe) * (7 + 2)
+    plan = Plan(layers=tuple(plans), input_cycles=4, levels_per_register=3)
+    assert plan.interval_cycles == max(dense, scale)
+    core = lower(network, plan=plan)
+    frames = random_frames(np.random.default_rng(1), network, 7)
+    result = run_amaranth(core, Stimulus(frames=input_words(network, frames)), output_words=1)
+    assert result.interval_cycles == plan.interval_cycles
 
 
 @pytest.mark.parametrize(("simd", "pe"), [(1, 10), (2, 5), (8, 4), (32, 2)])

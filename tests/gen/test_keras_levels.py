@@ -184,10 +184,17 @@ def test_an_average_of_9_positions_in_front_of_the_classes_is_refused(keras_chai
         load_any(chain.save(tmp_path / "net.h5"))
 
 
-def test_a_batch_norm_behind_the_classes_is_refused_with_the_nearest_change(keras_chain, tmp_path, rng):
-    chain = binary(keras_chain(9)).dense(rng.normal(size=(9, 4))).norm(*norm(rng, 4))
-    with pytest.raises(UnsupportedError, match=r"have scales .* with one scale and no batch norm behind it"):
-        load_any(chain.save(tmp_path / "net.h5"))
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_batch_norm_behind_the_classes(keras_chain, keras_check, rng, hidden):
+    """As Larq's examples end: a dense layer, a batch norm, a softmax."""
+    chain, features = binary(keras_chain(9)), 9
+    if hidden:
+        chain.dense(rng.normal(size=(9, 16)), activation="ste_sign")
+        features = 16
+    chain.dense(rng.normal(size=(features, 4)), rng.normal(size=4)).norm(*norm(rng, 4))
+    network = keras_check(chain.add("Activation", activation="softmax"))
+    assert kinds(network)[-3:] == ["dense", "scale", "arg_max"]
+    assert any("classes have scales of their own" in line for line in network.history)
 
 
 def test_a_residual_connection_is_refused_by_name(keras_chain, tmp_path, rng):

@@ -6,7 +6,7 @@ import pytest
 from xnorweave.emit import emit
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.lower import lower
-from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Scale, Threshold
 from xnorweave.passes.folds import Link, fold_outputs, folded, links, spatial, unfolded
 from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
@@ -65,6 +65,9 @@ def reference(network: Network, frame: np.ndarray) -> np.ndarray:
                 rows = layer.thresholds.reshape(len(values), -1)
                 signs = [np.where(values >= row[:, None, None], 1, -1) for row in rows.T]
                 values = np.sum(signs, axis=0)
+            case Scale():
+                pairs = zip(layer.factors.tolist(), layer.offsets.tolist(), values[:, 0, 0].tolist(), strict=True)
+                values = np.array([factor * total + offset for factor, offset, total in pairs])[:, None, None]
             case ArgMax():
                 values = np.array(int(np.argmax(values[:, 0, 0])))
     return values
@@ -115,6 +118,13 @@ def grouped(rng: np.random.Generator) -> list[Layer]:
     ]
 
 
+def scaled(rng: np.random.Generator, *, last: bool) -> list[Layer]:
+    """Classes with factors of both signs and 0, and offsets that matter."""
+    layers = [*strided(rng, 3), Dense(name="b", weights=signs(rng, 5, 4 * 4 * 3))]
+    layers.append(Scale(name="norm", factors=np.array([31, -7, 0, 12, 30]), offsets=rng.integers(-200, 200, 5)))
+    return layers if last else [*layers, ArgMax(name="class")]
+
+
 CASES = {
     "stride 3": lambda rng: strided(rng, 3),
     "stride 7": lambda rng: strided(rng, 7),
@@ -124,6 +134,8 @@ CASES = {
     "groups": grouped,
     "average of bits": lambda rng: averaged(rng, 1, hidden=False),
     "average of levels": lambda rng: averaged(rng, 3, hidden=True),
+    "scaled": lambda rng: scaled(rng, last=False),
+    "scaled alone": lambda rng: scaled(rng, last=True),
     "average alone": lambda rng: averaged(rng, 2, hidden=False)[:3],
 }
 
@@ -172,7 +184,7 @@ def test_hardware_is_the_golden_model(case, engine, rng):
 
 
 @pytest.mark.parametrize("engine", ["spatial", "folded"])
-@pytest.mark.parametrize("case", ["stride 3", "levels 3", "average of levels", "groups"])
+@pytest.mark.parametrize("case", ["stride 3", "levels 3", "average of levels", "groups", "scaled", "scaled alone"])
 def test_verilog_is_the_golden_model(case, engine, rng, need):
     need("icarus")
     network = network_of(case, rng)

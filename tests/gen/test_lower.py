@@ -90,7 +90,8 @@ def test_draws_have_every_kind_of_layer_in_every_engine():
     weighted = [("ConvStage", trait) for trait in ("levels", "groups", "stride")]
     weighted += [("DenseStage", trait) for trait in ("levels", "levels in")]
     want = {(kind, engine, trait) for kind, trait in weighted for engine in ("spatial", "folded")}
-    assert want | {("PoolStage", "stream", "levels"), ("GlobalSumStage", "stream", "any")} <= seen
+    streams = {("PoolStage", "levels"), ("GlobalSumStage", "any"), ("ScaleStage", "any")}
+    assert want | {(kind, "stream", trait) for kind, trait in streams} <= seen
 
 
 @pytest.mark.parametrize("seed", range(200, 230))

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from xnorweave.errors import NetworkError
-from xnorweave.network import ArgMax, Conv2D, Dense, Encoding, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
+from xnorweave.network import (
+    ArgMax,
+    Conv2D,
+    Dense,
+    Encoding,
+    GlobalSum,
+    InputSpec,
+    Layer,
+    MaxPool,
+    Network,
+    Scale,
+    Threshold,
+)
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -25,6 +37,10 @@ def levels(rows: list[Any]) -> Threshold:
 
 def dense(name: str = "fc", out: int = 3, inputs: int = 36) -> Dense:
     return Dense(name=name, weights=ones(out, inputs))
+
+
+def scale(channels: int, name: str = "scale", *, offset: int = 0) -> Scale:
+    return Scale(name=name, factors=np.ones(channels, np.int32), offsets=np.full(channels, offset))
 
 
 def network(*layers: Layer, **options: Any) -> Network:
@@ -157,6 +173,28 @@ def test_levels_of_a_threshold() -> None:
 
 
 @pytest.mark.parametrize(
+    ("factors", "offsets", "message"),
+    [
+        ([[1]], [1], r"s: factors have shape \(1, 1\), not one for each channel; reshape them"),
+        ([], [], r"s: factors have shape \(0,\), not one for each channel"),
+        ([1, 2], [1], r"s: 2 factors for 1 offsets; give as many"),
+        ([1.0], [1], r"s: factors are float64, not integers; scale them all alike, and round"),
+        ([-(2**31)], [1], r"s: factors hold -2147483648, beyond int32; divide all factors and offsets"),
+        ([1], [-(2**63)], r"s: offsets hold -9223372036854775808, beyond int64; divide all factors and offsets"),
+    ],
+)
+def test_what_a_scale_refuses(factors: list, offsets: list, message: str) -> None:
+    given = [np.array(values, None if values else np.int64) for values in (factors, offsets)]
+    with pytest.raises(NetworkError, match=message):
+        Scale(name="s", factors=given[0], offsets=given[1])
+
+
+def test_the_largest_values_behind_a_scale_are_allowed() -> None:
+    layer = scale(3, offset=2**62 - 1 - 64 * 255)
+    assert network(dense(inputs=64), layer).layers[1] is layer
+
+
+@pytest.mark.parametrize(
     ("layers", "message"),
     [
         ([], r"network: 0 layers, not 1 to 256"),
@@ -174,6 +212,22 @@ def test_levels_of_a_threshold() -> None:
         ([conv(), sign(), GlobalSum(name="g"), MaxPool(name="p")], r"p: pools totals; only activations"),
         ([conv(), sign(), GlobalSum(name="g"), sign("t")], r"t: a Threshold follows .*; here it gets totals"),
         ([conv(), sign(), GlobalSum(name="g"), ArgMax(name="a")], r"a: an ArgMax follows .*; here it gets totals"),
+        ([conv(), scale(4)], r"scale: a Scale follows a Dense; here it gets sums"),
+        ([scale(1)], r"scale: a Scale follows a Dense; here it gets pixels"),
+        ([dense(inputs=64), scale(2)], r"scale: 2 factors for 3 sums; give one each"),
+        ([dense(inputs=64), scale(3), sign(channels=3)], r"sign: follows the Scale scale, behind which only an ArgMax"),
+        (
+            [dense(inputs=64), scale(3), scale(3, "s")],
+            r"s: follows the Scale scale, behind which only an ArgMax may be",
+        ),
+        (
+            [dense(inputs=64), scale(3, offset=2**62 - 64 * 255)],
+            r"scale: gives values of up to 63 bits, more than 62; divide all factors and offsets",
+        ),
+        (
+            [dense(inputs=64), scale(3), ArgMax(name="a", order=(1, 0))],
+            r"a: order has 2 classes for 3 sums; give one each",
+        ),
         ([ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets pixels"),
         ([dense(inputs=64), ArgMax(name="a", order=(1, 0))], r"a: order has 2 classes for \d+ sums; give one each"),
         ([conv(), ArgMax(name="a")], r"a: an ArgMax follows a Dense; here it gets sums"),

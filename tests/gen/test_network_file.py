@@ -19,7 +19,7 @@ import pytest
 
 from xnorweave.errors import NetworkError
 from xnorweave.importers import load_any
-from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Scale, Threshold
 from xnorweave.network_file import load_network, network_bytes, save_network
 
 XNORWEAVE = Path(sys.executable).with_name("xnorweave")
@@ -397,6 +397,26 @@ def test_levels_come_back_as_they_were(tmp_path: Path) -> None:
     assert isinstance(again[2], Conv2D)
     assert again[2].groups == 2
     assert isinstance(again[4], GlobalSum)
+
+
+def test_factors_and_offsets_come_back_as_they_were(tmp_path: Path) -> None:
+    factors, offsets = np.array([-(2**31) + 1, 0, 2**31 - 1]), np.array([5, -(2**40), 0])
+    layers = (
+        Dense(name="fc", weights=np.ones((3, 4), np.int8)),
+        Scale(name="norm", factors=factors, offsets=offsets),
+        ArgMax(name="class", order=(1, 0, 2)),
+    )
+    network = Network(name="n", input=InputSpec(kind="bits", shape=(1, 2, 2)), layers=layers)
+    save_network(network, tmp_path / "n.npz")
+    again = load_network(tmp_path / "n.npz").layers[1]
+    assert isinstance(again, Scale)
+    assert (again.factors.dtype, again.offsets.dtype) == (np.int32, np.int64)
+    assert (again.factors.tolist(), again.offsets.tolist()) == (factors.tolist(), offsets.tolist())
+    entries = entries_of(network_bytes(network))
+    del entries["norm.offsets.npy"]
+    (tmp_path / "n.npz").write_bytes(archive_of(list(entries.items())))
+    with pytest.raises(NetworkError, match=r"norm: array 'norm.offsets' is missing"):
+        load_network(tmp_path / "n.npz")
 
 
 def test_layers_without_groups_are_written_as_before_there_were_any() -> None:

@@ -12,6 +12,7 @@ from xnorweave.passes.streamline import (
     DenseStage,
     GlobalSumStage,
     PoolStage,
+    ScaleStage,
     TableStage,
     streamline,
 )
@@ -144,5 +145,6 @@ def test_every_stage_carries_one_layer(seed):
     assert len(set(carried)) == len(carried)
     assert set(carried) <= {layer.name for layer in network.layers}
     assert all(
-        isinstance(s, (TableStage, ConvStage, PoolStage, GlobalSumStage, DenseStage, ArgMaxStage)) for s in stages
+        isinstance(s, (TableStage, ConvStage, PoolStage, GlobalSumStage, DenseStage, ScaleStage, ArgMaxStage))
+        for s in stages
     )

@@ -1,16 +1,20 @@
-"""Threshold, pooling, pixel table, argmax, stream register and FIFO."""
+"""Threshold, pooling, pixel table, scale, argmax, stream register and FIFO."""
 
 import numpy as np
 import pytest
 from amaranth import signed, unsigned
 
+from xnorweave.hw.adder_graph import range_shape
 from xnorweave.hw.argmax import ArgMax
 from xnorweave.hw.global_sum import GlobalSum
 from xnorweave.hw.maxpool import MaxPool
 from xnorweave.hw.pixel_table import PixelTable
+from xnorweave.hw.scale import ScaleUnit, scale_cycles
 from xnorweave.hw.stream_fifo import StreamFifo
 from xnorweave.hw.stream_register import StreamRegister
 from xnorweave.hw.threshold import ThresholdUnit
+from xnorweave.sim.amaranth_bench import run_amaranth
+from xnorweave.sim.bench import Stimulus
 
 
 def pack(values, width: int) -> int:
@@ -147,6 +151,51 @@ def test_argmax_refuses_more_lanes_than_classes():
         ArgMax(classes=2, lanes=3, sum_shape=unsigned(2))
     with pytest.raises(ValueError, match=r"order=\(0, 0\) does not have each of 2 classes once"):
         ArgMax(classes=2, lanes=1, sum_shape=unsigned(2), order=(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("classes", "lanes", "low", "high"),
+    [(10, 1, 0, 12), (7, 7, -7, 9), (10, 4, -8, 7), (4, 3, 0, 0), (1, 1, -1, 0), (40, 2, -50, 100)],
+)
+@pytest.mark.parametrize("largest", [0, 1, 1000])
+def test_scale(classes, lanes, low, high, largest, pace, stream, rng):
+    factors, offsets = rng.integers(-largest, largest + 1, classes), rng.integers(-5000, 5000, classes)
+    ends = np.concatenate([low * factors + offsets, high * factors + offsets])
+    shape, sums = range_shape(int(ends.min()), int(ends.max())), rng.integers(low, high + 1, (8, classes))
+    sums[:2] = [[low], [high]]
+    given = {"lanes": lanes, "sum_shape": signed(9), "sum_range": (low, high), "output_shape": shape}
+    unit = ScaleUnit(factors=tuple(factors.tolist()), offsets=tuple(offsets.tolist()), **given)
+    spare = unit.words * lanes - classes
+    # Lanes beyond the classes hold anything, and what they give means nothing.
+    frames = [
+        [pack(word, 9) for word in np.pad(row, (0, spare), constant_values=-3).reshape(-1, lanes)] for row in sums
+    ]
+    result = stream(unit, frames, unit.words, pace)
+    got = [[word >> k * shape.width & (1 << shape.width) - 1 for word in words for k in range(lanes)]
+           for words in result.outputs]  # fmt: skip
+    assert [row[:classes] for row in got] == [[pack([v], shape.width) for v in row] for row in sums * factors + offsets]
+    if pace == (0.0, 0.0):
+        assert result.interval_cycles == scale_cycles(unit.words, (low, high)) == unit.words * (unit.bits + 2)
+        assert result.first_latency_cycles == unit.words * (unit.bits + 2) - 1
+
+
+def test_scale_of_every_sum_and_factor():
+    """All sums of 4 bits by all factors of 4 bits, at once: every bit of each, and both signs."""
+    factors, sums = range(-8, 8), range(-8, 8)
+    unit = ScaleUnit(
+        factors=tuple(factors), offsets=tuple(3 * f - 5 for f in factors), lanes=16, sum_shape=signed(4),
+        sum_range=(-8, 7), output_shape=signed(9),
+    )  # fmt: skip
+    result = run_amaranth(unit, Stimulus(frames=[[pack([n] * 16, 4)] for n in sums]), output_words=1)
+    assert [words[0] for words in result.outputs] == [pack([n * f + 3 * f - 5 for f in factors], 9) for n in sums]
+
+
+def test_scale_refuses_what_does_not_fit_together():
+    given = {"sum_shape": signed(4), "sum_range": (-8, 7), "output_shape": signed(9)}
+    with pytest.raises(ValueError, match=r"lanes=3 is not within 1\.\.2"):
+        ScaleUnit(factors=(1, 2), offsets=(0, 0), lanes=3, **given)
+    with pytest.raises(ValueError, match=r"2 factors do not have 1 offsets"):
+        ScaleUnit(factors=(1, 2), offsets=(0,), lanes=1, **given)
 
 
 def test_stream_register(pace, stream, rng):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xnorweave.errors import DataError
 from xnorweave.images import as_frames
 from xnorweave.importers.bnn_pynq import from_arrays
-from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Threshold
+from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, MaxPool, Network, Scale, Threshold
 from xnorweave.network_file import read_arrays
 from xnorweave.sim import golden
 
@@ -81,6 +81,9 @@ def loop_run(network, frame):
             case Threshold():
                 rows = layer.thresholds.reshape(shape[0], -1).tolist()
                 values = {p: sum(1 if v >= limit else -1 for limit in rows[p[0]]) for p, v in values.items()}
+            case Scale():
+                rows = list(zip(layer.factors.tolist(), layer.offsets.tolist(), strict=True))
+                values = {p: rows[p[0]][0] * v + rows[p[0]][1] for p, v in values.items()}
             case ArgMax():
                 scores = [values[c, 0, 0] for c in range(shape[0])]
                 first = scores.index(max(scores))
@@ -157,6 +160,10 @@ def random_network(seed):
     if rng.random() < 0.5:
         threshold(largest)
         add(Dense(name=f"d{len(layers)}", weights=signs(rng, (int(rng.integers(2, 6)), math.prod(shape)))))
+    if rng.random() < 0.3:
+        most = 2 ** int(rng.integers(1, 31))
+        factors, offsets = rng.integers(-most, most, shape[0]), rng.integers(-(2**50), 2**50, shape[0])
+        add(Scale(name="norm", factors=factors, offsets=offsets))
     if rng.random() < 0.7:
         add(ArgMax(name="class", order=rng.permutation(shape[0]).tolist() if rng.random() < 0.3 else None))
     return Network(name="random", input=spec, layers=tuple(layers))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from xnorweave.network import Network, Scale
+
 
 def affine(ours: np.ndarray, theirs: np.ndarray) -> None:
     """Values of ours are those of a framework but for one rising scale and one offset, and differ among themselves."""
@@ -22,6 +24,22 @@ def affine_scores(ours: np.ndarray, theirs: np.ndarray) -> None:
     offsets = theirs[0] - scale * ours[0]
     assert scale > 0
     assert np.abs(theirs - scale * ours - offsets).max() < min(1e-5 * np.abs(theirs).max(), scale / 8)
+
+
+def is_scaled(network: Network) -> bool:
+    """Whether scores of ours are in the order of a framework's alone, image by image."""
+    return any(isinstance(layer, Scale) for layer in network.layers)
+
+
+def same_choices(ours: np.ndarray, theirs: np.ndarray, where: str = "") -> None:
+    """Of every two classes of an image [images, classes] the same one has the larger score, or neither."""
+    orders = [np.sign(values[:, :, None] - values[:, None]) for values in (ours, theirs)]
+    assert np.array_equal(*orders), where
+
+
+def class_scores(network: Network, ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Scores are a framework's as `affine_scores` has it, or behind a `Scale` as `same_choices`."""
+    same_choices(ours, theirs) if is_scaled(network) else affine_scores(ours, theirs)
 
 
 def same_order(ours: np.ndarray, theirs: np.ndarray, where: str) -> None:

@@ -1,8 +1,11 @@
-"""The choice of a class: the largest of scores that are sums times one scale, plus an offset of each class.
+"""The choice of a class: the largest of scores that are sums times a scale, plus an offset of each class.
 
-Offsets are as good as added to the sums where they are whole steps of these: constant channels in front of the last
-layer do that. What is left of each is a fraction of a step, which decides only between equal sums. So the sums are put
-in the order in which equal ones win, and the class of each is looked up behind.
+Where all have one scale, offsets are as good as added to the sums where they are whole steps of these: constant
+channels in front of the last layer do that. What is left of each is a fraction of a step, which decides only between
+equal sums. So the sums are put in the order in which equal ones win, and the class of each is looked up behind.
+
+Where classes have scales of their own, as behind a batch norm, a `Scale` follows the sums, of integers that keep the
+exact order of all scores; see `scales`.
 """
 
 from dataclasses import replace
@@ -12,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import UnsupportedError
+from xnorweave.importers.folding.closeness import close_scores
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.offsets import with_equal_offsets, with_steps_added
+from xnorweave.importers.folding.scales import Scores, fewest_bits
 from xnorweave.importers.folding.signals import Classes, Signal, Sums
 from xnorweave.importers.folding.thresholds import weighted_layer
-from xnorweave.network import ArgMax, Layer
+from xnorweave.network import ArgMax, Layer, Scale
 
 __all__ = ["classified"]
 
@@ -24,7 +29,7 @@ MAX_SCORES = 1 << 23
 
 
 def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
-    """Class of the largest score, the lowest of equals; scores may be sums with one scale for all classes.
+    """Class of the largest score, the lowest of equals; scores are sums, scaled and offset for each class.
 
     Parameters
     ----------
@@ -40,8 +45,12 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
     """
     if not isinstance(signal, Sums) or signal.weights.ndim != 2 or len(signal.layout.shape) != 2 or signal.pools:
         raise UnsupportedError(f"chooses a class; only from the sums [batch, classes] of {signal.words.dense}")
+    _check_count(signal)
+    if len(set(signal.scale)) != 1:
+        return _scaled(signal, apart)
     before = with_equal_offsets(signal)
-    _check_one_scale(before)
+    if not before.scale[0]:
+        raise UnsupportedError("scores have the scale 0, so all classes are equal; check the constants")
     sums, fractions = _in_one_step(before if before.scale[0] > 0 else _negated(before), signal)
     order = sorted(range(len(fractions)), key=lambda c: (-fractions[c], c))
     _check_scores(sums, order, apart)
@@ -60,20 +69,43 @@ def classified(signal: Signal, *, apart: float = 0.0) -> Classes:
         source=sums.source,
         layers=layers,
         notes=notes,
-        ours=(sums.scale[0], sums.offset),
+        ours=(sums.scale, sums.offset),
     )
 
 
-def _check_one_scale(sums: Sums) -> None:
-    if len(set(sums.scale)) != 1:
-        other = next(n for n, scale in enumerate(sums.scale) if scale != sums.scale[0])
-        raise UnsupportedError(
-            f"scores of classes 0 and {other} have scales {float(sums.scale[0]):g} and {float(sums.scale[other]):g}, "
-            "so the largest score is not the largest sum; train the last layer with one scale and no batch norm "
-            "behind it"
+def _scaled(sums: Sums, apart: float) -> Classes:
+    """Class of the largest of scores of different scales."""
+    scores = Scores(sums.scale, sums.offset, sums.low, sums.step, sums.count)
+    factors, offsets = fewest_bits(scores)
+    bits = int(np.abs(factors).max()).bit_length()
+    notes = [f"classes have scales of their own: their sums are multiplied by factors of {bits} bits"]
+    if close := close_scores(sums, scores, apart):
+        notes.append(
+            f"{close} pairs of sums of two classes have scores so close that float32 does not tell them apart for "
+            "sure; there the exact ones decide"
         )
-    if not sums.scale[0]:
-        raise UnsupportedError("scores have the scale 0, so all classes are equal; check the constants")
+    layers: tuple[Layer, ...] = (
+        *sums.layers,
+        weighted_layer(sums, sums.weights),
+        Scale(name="scale", factors=factors, offsets=offsets),
+        ArgMax(name="classify"),
+    )
+    return Classes(
+        layout=Layout.plain(sums.layout.batch, (1, 1, 1), (1,)),
+        words=sums.words,
+        source=sums.source,
+        layers=layers,
+        notes=(*sums.notes, *notes),
+        ours=(sums.scale, sums.offset),
+    )
+
+
+def _check_count(sums: Sums) -> None:
+    if sums.count * len(sums.low) > MAX_SCORES:
+        raise UnsupportedError(
+            f"chooses one of {len(sums.low)} classes from sums of {sums.count} values, too many to check them all; "
+            "pool the map before"
+        )
 
 
 def _negated(sums: Sums) -> Sums:
@@ -108,11 +140,6 @@ def _in_one_step(sums: Sums, signal: Sums) -> tuple[Sums, list[Fraction]]:
 def _check_scores(sums: Sums, order: list[int], apart: float) -> None:
     """Refuse scores in float32 that are in another order than the sums that are to stand for them."""
     classes, values = len(order), sums.accumulators(slice(None))
-    if values.size > MAX_SCORES:
-        raise UnsupportedError(
-            f"chooses one of {classes} classes from sums of {sums.count} values, too many to check them all; pool the "
-            "map before"
-        )
     of_class = np.repeat(np.arange(classes)[:, None], sums.count, 1)
     place = np.argsort(order)[of_class]
     sequence = np.lexsort((-place.ravel(), values.ravel()))

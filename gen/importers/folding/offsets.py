@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers.folding.integers import Integers
 from xnorweave.importers.folding.signals import Pixels, Signal, Sums
-from xnorweave.network import Conv2D, Dense, GlobalSum, InputSpec, Layer, Shape, Threshold
+from xnorweave.network import Conv2D, Dense, GlobalSum, Layer, Shape, Threshold, largest_sum
 
 __all__ = ["Border", "border", "with_equal_offsets", "with_steps_added"]
 
@@ -35,7 +35,7 @@ def _with_constant_channels(signal: Signal, count: int, value: int) -> tuple[Lay
     weighted, threshold = layers[at], layers[at + 1]
     assert isinstance(weighted, (Conv2D, Dense))
     assert isinstance(threshold, Threshold)
-    reach = _reach(layers[: at + 1], source)
+    reach = largest_sum(source, layers[: at + 1])
     if (isinstance(weighted, Conv2D) and weighted.groups > 1) or reach > MAX_SUM:
         return None
     # Copies of the first filter, whose sums are there already.
@@ -44,25 +44,6 @@ def _with_constant_channels(signal: Signal, count: int, value: int) -> tuple[Lay
     thresholds = np.concatenate([threshold.by_channel, np.repeat(row[None].astype(np.int32), count, 0)])
     more = replace(weighted, weights=weights), replace(threshold, thresholds=thresholds)
     return (*layers[:at], *more, *layers[at + 2 :])
-
-
-def _reach(layers: Sequence[Layer], source: InputSpec) -> int:
-    """The largest magnitude that sums of the last layer can have."""
-    shape, largest = source.shape, 255 if source.kind == "pixels" else 1
-    if source.table is not None:
-        largest = int(np.abs(source.table.astype(np.int64)).max())
-    for layer in layers:
-        match layer:
-            case Conv2D() | Dense():
-                largest *= layer.weights[0].size
-            case Threshold():
-                largest = layer.levels
-            case GlobalSum():
-                largest *= shape[1] * shape[2]
-            case _:
-                pass
-        shape = layer.output_shape(shape)
-    return largest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

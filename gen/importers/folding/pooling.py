@@ -48,8 +48,15 @@ def _rising(sums: Sums) -> np.ndarray:
     return rising
 
 
-def finished(signal: Signal) -> Signal:
+def finished(signal: Signal, *, apart: float = 0.0) -> Signal:
     """What a network gives, with all its layers: classes, or activations; the scores of classes become classes.
+
+    Parameters
+    ----------
+    signal : Signal
+        What it gives.
+    apart : float
+        As `classes.classified` has it.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def finished(signal: Signal) -> Signal:
             return signal
         case Sums():
             note = "the class is that of the largest of the graph's scores, the lowest of equals"
-            classes = classified(signal)
+            classes = classified(signal, apart=apart)
             return replace(classes, notes=(*classes.notes, note), scores=classes.ours)
         case Activations() if signal.layout.is_plain and not np.any(np.diff(signal.values) <= 0):
             return signal

@@ -172,14 +172,14 @@ class Classes(_Signal):
 
     Parameters
     ----------
-    ours : tuple of Fraction and of tuple of Fraction
-        Scale, and offset of each class, from our sums to the scores.
+    ours : pair of tuples of Fraction
+        Scale and offset of each class, from our last layer's sums to the scores.
     scores : the same, optional
         Where the network gives the scores themselves.
     """
 
-    ours: tuple[Fraction, tuple[Fraction, ...]]
-    scores: tuple[Fraction, tuple[Fraction, ...]] | None = None
+    ours: tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
+    scores: tuple[tuple[Fraction, ...], tuple[Fraction, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

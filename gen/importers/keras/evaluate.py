@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xnorweave.errors import UnsupportedError, located
-from xnorweave.importers.folding.classes import classified
 from xnorweave.importers.folding.image import PixelRule, image_layout, pixels_of
 from xnorweave.importers.folding.pooling import finished
-from xnorweave.importers.folding.signals import Signal, Words
+from xnorweave.importers.folding.signals import Signal, Sums, Words, kind_of
 from xnorweave.importers.keras import layers
 from xnorweave.importers.keras.chain import LayerConfig
 from xnorweave.importers.keras.model import Model
@@ -60,9 +59,9 @@ def evaluate(chain: tuple[LayerConfig, ...], model: Model, pixels: PixelRule) ->
     with located(f"output of layer {chain[-1].label}"):
         if len(signal.layout.shape) == 4:
             signal = layers.channels_first(signal)
-        if state.softmax:
-            classified(signal, apart=APART)
-        return finished(signal)
+        if state.softmax and not isinstance(signal, Sums):
+            raise UnsupportedError(f"ends in a softmax of {kind_of(signal)}; put it behind {WORDS.dense}")
+        return finished(signal, apart=APART if state.softmax else 0.0)
 
 
 def _behind(layer: LayerConfig, model: Model, state: _State) -> _State:
