@@ -14,7 +14,7 @@ from xnorweave.errors import NetworkError
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.rounding import Rounding
 from xnorweave.importers.folding.rules import Rule
-from xnorweave.network import InputSpec, Layer, MaxPool, Padding
+from xnorweave.network import Add, InputSpec, Layer, MaxPool, Padding
 
 __all__ = [
     "Activations",
@@ -209,6 +209,8 @@ class Sums(_Signal):
         Poolings since; they move behind the threshold.
     rising : int array [out]
         Where there are poolings, whether the channel's value rises (1), falls (-1) or rests (0) with the accumulator.
+    adds : tuple of Add
+        Residual additions, whose values the accumulator counts too; the layer's weights keep their signs.
     """
 
     weights: NDArray[np.int8]
@@ -226,6 +228,7 @@ class Sums(_Signal):
     offset: tuple[Fraction, ...]
     pools: tuple[MaxPool, ...] = ()
     rising: NDArray[np.int64] | None = None
+    adds: tuple[Add, ...] = ()
 
     @property
     def high(self) -> NDArray[np.int64]:
