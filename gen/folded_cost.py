@@ -319,7 +319,7 @@ def _constants(
         memories += _block_memory(pe * simd, depth, family)
     else:
         rom += rom_luts(pe * simd, depth)
-    borders = max(stage.thresholds) + 1 if isinstance(stage, ConvStage) else 1
+    borders = max(stage.limits) + 1 if isinstance(stage, ConvStage) else 1
     words, bias_bits = borders * neuron_fold, sum_bits(stage, filled=outputs % pe > 0)
     copies = vectors if borders > 1 else 1
     for width in (pe * bias_bits, pe * (stage.levels - 1) * _step_bits(stage)):

@@ -100,6 +100,11 @@ class ConvStage:
     sums: SumForm | None = None
 
     @property
+    def limits(self) -> dict[int, tuple[int, ...]]:
+        """The thresholds or, of sums, the biases of each border number."""
+        return self.thresholds if self.sums is None else self.sums.biases
+
+    @property
     def output_encoding(self) -> Encoding:
         """Of the activations or sums that leave."""
         return activation(self.levels) if self.sums is None else self.sums.encoding

@@ -20,8 +20,8 @@ def conv(chain: Chain, rng: np.random.Generator, channels: int, inputs: int, **o
     return chain.weights("Conv", rng.normal(size=(channels, inputs, 3, 3)), pads=[1, 1, 1, 1], **options)
 
 
-def fires(chain: Chain, rng: np.random.Generator, channels: int) -> Chain:
-    return chain.add("BatchNormalization", *norm(rng, channels)).add("BipolarQuant", 1.0)
+def fires(chain: Chain, rng: np.random.Generator, channels: int, **options: bool) -> Chain:
+    return chain.add("BatchNormalization", *norm(rng, channels, **options)).add("BipolarQuant", 1.0)
 
 
 def additions(network: Network) -> list[tuple[str, str]]:
@@ -35,7 +35,7 @@ def test_sums_are_carried_past_two_blocks(check, rng, first):
     for _ in range(2):
         carried = chain.last
         conv(fires(chain, rng, 5), rng, 5, 5).add("Add", carried, first=first)
-    fires(chain, rng, 5).add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    fires(chain, rng, 5, rising=True).add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
     chain.add("Flatten", axis=1).weights("Gemm", rng.normal(size=(4, 45)), transB=1)
     network = check(chain)
     assert additions(network) == [("add1", "conv1"), ("add2", "add1")]
@@ -51,7 +51,8 @@ def test_activations_are_carried_past_a_pooling_and_a_convolution(check, rng, qu
     carried = chain.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).last
     # The sums of inputs of this step are multiples of it, and so is what is added.
     conv(chain, rng, 3, 3).add("Add", carried)
-    network = check(fires(chain.add("Div", step), rng, 3))
+    fires(chain.add("Div", step), rng, 3).add("Flatten", axis=1)
+    network = check(chain.weights("Gemm", rng.normal(size=(4, 27)), transB=1))
     assert additions(network) == [("add1", "pool1")]
 
 
@@ -114,7 +115,10 @@ def residual(rng: np.random.Generator, *between, scale: float = 1.0, channels: i
             lambda rng: residual(rng, scale=0.3),
             r"its convolution's sums are rounded in float32|channel 0 has a sum that float32 rounds; use scales of a",
         ),
-        (lambda rng: residual(rng, channels=3), r"adds \['n', 2, 4, 4\] to .*3, 4, 4.*as many filters as channels"),
+        (
+            lambda rng: residual(rng, channels=3),
+            r"adds \[1, 2, 4, 4\] to \[1, 3, 4, 4\]; .* as many filters as channels",
+        ),
         (projected, r"adds two branches with layers of their own; only a shortcut that changes nothing .* leave out"),
         (
             lambda rng: (

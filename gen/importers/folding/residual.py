@@ -71,6 +71,7 @@ def added(left: Signal, right: Signal) -> Sums:
     count = sum(isinstance(layer, Add) for layer in (*main.layers, *main.adds))
     return replace(
         main,
+        carried=False,
         weights=main.weights * signs.astype(np.int8)[:, None, None, None],
         low=low,
         step=step,
@@ -114,13 +115,9 @@ def _shortcut(main: Sums, source: Activations | Sums) -> tuple[str, _Addend]:
     layer, sums = following[0], _addend_of_sums(source, "the sums of its shortcut")
     if not isinstance(layer, Conv2D) or layer.weights.shape != source.weights.shape:
         raise UnsupportedError(apart)
-    # The layer's weights are negated where its threshold wanted that.
-    signs = np.where((layer.weights == source.weights).all((1, 2, 3)), 1, -1)
-    if not np.array_equal(layer.weights * signs[:, None, None, None], source.weights):
+    if not np.array_equal(layer.weights, source.weights):
         raise UnsupportedError(apart)
-    name = source.adds[-1].name if source.adds else layer.name
-    scale = tuple(value * int(sign) for value, sign in zip(sums.scale, signs, strict=True))
-    return name, replace(sums, scale=scale, low=np.where(signs < 0, -sums.low - sums.span, sums.low))
+    return source.adds[-1].name if source.adds else layer.name, sums
 
 
 def _begins(layers: Sequence[Layer], first: Sequence[Layer]) -> bool:

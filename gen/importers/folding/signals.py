@@ -210,7 +210,9 @@ class Sums(_Signal):
     rising : int array [out]
         Where there are poolings, whether the channel's value rises (1), falls (-1) or rests (0) with the accumulator.
     adds : tuple of Add
-        Residual additions, whose values the accumulator counts too; the layer's weights keep their signs.
+        Residual additions, whose values the accumulator counts too.
+    carried : bool
+        Whether a later addition takes these sums.
     """
 
     weights: NDArray[np.int8]
@@ -229,6 +231,12 @@ class Sums(_Signal):
     pools: tuple[MaxPool, ...] = ()
     rising: NDArray[np.int64] | None = None
     adds: tuple[Add, ...] = ()
+    carried: bool = False
+
+    @property
+    def keeps_signs(self) -> bool:
+        """Whether the weights cannot be negated, since additions count with them."""
+        return self.carried or bool(self.adds)
 
     @property
     def high(self) -> NDArray[np.int64]:

@@ -46,8 +46,8 @@ class _Firing:
 def quantize(sums: Sums, step: Step) -> Activations:
     """The layer's weights and thresholds, where ``step`` is a quantizer.
 
-    A channel whose values fall for larger sums gets all its weights negated; where the largest sum was pooled, or an
-    earlier layer's values are added to it, its activations stand for their negatives instead, and the next layer's
+    A channel whose values fall for larger sums gets all its weights negated; where the largest sum was pooled, or the
+    sum counts in a residual addition, its activations stand for their negatives instead, and the next layer's
     weights are negated. A threshold that is never or always reached is out of reach of the sums.
 
     Raises
@@ -61,10 +61,10 @@ def quantize(sums: Sums, step: Step) -> Activations:
             f"its sums have {sums.count} values in {len(sums.low)} channels, too many to check them all; "
             "quantize the input to fewer bits"
         )
-    if sums.adds and sums.rising is not None and (sums.rising < 0).any():
+    if sums.keeps_signs and sums.rising is not None and (sums.rising < 0).any():
         raise UnsupportedError(
-            f"channel {int(sums.rising.argmin())} has a negative scale between a residual addition and a max pooling; "
-            "pool the quantized values instead"
+            f"channel {int(sums.rising.argmin())} has a negative scale behind a residual addition and a max pooling; "
+            "train the batch norm there with scales above 0"
         )
     values = _values(step, len(sums.low))
     firing = _fires(sums, step, values)
@@ -136,7 +136,7 @@ def _fires(sums: Sums, step: Step, pool: NDArray[np.float32]) -> _Firing:
             _check_every_order(sums, values, rows, fires, fires_at(shift=-1), fires_at(shift=1))
         falls, rises = fires[:, 0] > fires[:, -1], fires[:, 0] < fires[:, -1]
         # Poolings keep the largest of the sums as they are then: their order decides, where there are any.
-        negated[rows] = np.where(rising[rows] != 0, rising[rows] < 0, falls & (not sums.adds))
+        negated[rows] = np.where(rising[rows] != 0, rising[rows] < 0, falls & (not sums.keeps_signs))
         turned[rows], constant[rows] = np.where(negated[rows], rises, falls), ~falls & ~rises
         # Reversing the order of the values is what negating the weights does.
         ascending = np.where(negated[rows, None], fires[:, ::-1], fires)
@@ -231,9 +231,11 @@ def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
     if negated := int((firing.negated & ~firing.constant).sum()):
         notes.append(f"{name}: weights of {negated} of {channels} channels negated, whose scale is negative")
     if turned := int(firing.turned.sum()):
+        place = "in front of a residual addition" if sums.carried else "behind a residual addition"
+        place = place if sums.keeps_signs else "behind a max pooling"
         notes.append(
             f"{name}: activations of {turned} of {channels} channels stand for their negatives, since their scale "
-            f"turns negative behind a {'residual addition' if sums.adds else 'max pooling'}"
+            f"turns negative {place}"
         )
     if constant := int(firing.constant.sum()):
         notes.append(f"{name}: {constant} of {channels} channels are the same for every input")
