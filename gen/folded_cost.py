@@ -201,6 +201,8 @@ def sum_bits(stage: ConvStage | DenseStage, *, filled: bool = False) -> int:
     """
     inputs = stage.weights[0].size
     top = inputs * (2**stage.encoding.bits - 1)
+    if isinstance(stage, ConvStage) and stage.sums is not None:
+        top *= stage.sums.factor
     if isinstance(stage, DenseStage):
         low, high = min(0, *stage.biases), max(stage.biases) + top
         low = min(low, -top - 1) if filled and stage.fires else low
@@ -274,12 +276,12 @@ def folded_parts(
     control = _bits(neuron_fold) + _bits(synapse_fold) + 2 * _bits(neuron_fold * synapse_fold)
     rom, memories = _constants(stage, family, pe, simd, vectors, storage)
     registers, shifts, masks = _bits(simd) * lanes * bits, 0, 0
-    count_bits = stage.levels.bit_length()
+    lane_bits = stage.output_encoding.bits
     if isinstance(stage, ConvStage):
         control += _buffer_control(stage, simd, vectors, buffer_rows)
         rows = memory(simd * bits, max(2, buffer_rows * stage.input_shape[2] * stage.input_shape[0] // simd), family)
         memories += _times(rows, vectors)
-        collected, pixel = neuron_fold * pe * vectors * count_bits, outputs * count_bits
+        collected, pixel = neuron_fold * pe * vectors * lane_bits, outputs * lane_bits
         registers += collected + (pixel if vectors == 1 else 0)
         shifts += vectors * pixel if vectors > 1 else 0
         masks = vectors * simd * bits if any(stage.padding) else 0
@@ -317,7 +319,7 @@ def _constants(
         memories += _block_memory(pe * simd, depth, family)
     else:
         rom += rom_luts(pe * simd, depth)
-    borders = max(stage.thresholds) + 1 if isinstance(stage, ConvStage) else 1
+    borders = max(stage.limits) + 1 if isinstance(stage, ConvStage) else 1
     words, bias_bits = borders * neuron_fold, sum_bits(stage, filled=outputs % pe > 0)
     copies = vectors if borders > 1 else 1
     for width in (pe * bias_bits, pe * (stage.levels - 1) * _step_bits(stage)):

@@ -1,9 +1,12 @@
 """From network and plan to Amaranth: one component for each stage, joined by streams."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from amaranth import Module, Shape, Signal, Value
+from amaranth import Module, Shape, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -14,6 +17,7 @@ from xnorweave.errors import UnsupportedError
 from xnorweave.hw.adder_graph import AdderGraph as AdderGraphUnit
 from xnorweave.hw.adder_graph import range_shape
 from xnorweave.hw.argmax import ArgMax
+from xnorweave.hw.border_sums import BorderSums
 from xnorweave.hw.conv2d import Conv2D
 from xnorweave.hw.dense import BiasUnit, Dense
 from xnorweave.hw.folded_conv2d import FoldedConv2D
@@ -22,17 +26,21 @@ from xnorweave.hw.lanes import Packer, Unpacker
 from xnorweave.hw.matrix_vector import MatrixVector
 from xnorweave.hw.maxpool import MaxPool
 from xnorweave.hw.pixel_table import PixelTable
+from xnorweave.hw.residual_add import ResidualAdd, StreamFork
 from xnorweave.hw.scale import ScaleUnit
 from xnorweave.hw.sliding_window import SlidingWindow
 from xnorweave.hw.stream_fifo import StreamFifo
+from xnorweave.hw.stream_register import StreamRegister
 from xnorweave.hw.threshold import ThresholdUnit
-from xnorweave.network import Encoding, Network
+from xnorweave.network import Add, Encoding, Network
 from xnorweave.passes.folds import Link, links, waiting_words
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.schedule import Schedule, schedule
 from xnorweave.passes.share import StrategyChoice, share_layer
+from xnorweave.passes.shortcuts import Held, held_folded, held_in_windows, room_words
 from xnorweave.passes.streamline import (
+    AddStage,
     ArgMaxStage,
     ConvStage,
     DenseStage,
@@ -43,11 +51,35 @@ from xnorweave.passes.streamline import (
     TableStage,
     streamline,
 )
+from xnorweave.passes.sums import ThresholdStage
 
-__all__ = ["Core", "graph_unit", "lower"]
+__all__ = ["Core", "Shortcut", "graph_unit", "lower"]
 
 # An enable that stops this many registers is the slowest net of the chip: on ECP5, 4,326 of them take 15 ns.
 _MOST_ENABLED_FLIP_FLOPS = 1500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcut:
+    """What brings a stream past parts of the chain, to the one that adds it.
+
+    Parameters
+    ----------
+    name : str
+        Instance name.
+    part : Component
+        Where its words wait, with streams ``i`` and ``o``.
+    fork, branch : str, int
+        Instance of the fork, and which of its ``shortcuts``.
+    target : str
+        Instance with a stream ``shortcut``.
+    """
+
+    name: str
+    part: wiring.Component
+    fork: str
+    branch: int
+    target: str
 
 
 class Core(wiring.Component):
@@ -63,6 +95,8 @@ class Core(wiring.Component):
         Transfers per frame at ``i``.
     latencies : dict of str to int
         Cycles from the last pixel of a window, or from a whole vector, to its outputs, by spatial layer.
+    shortcuts : sequence of Shortcut
+        Beside the stream.
 
     Attributes
     ----------
@@ -84,8 +118,10 @@ class Core(wiring.Component):
         taps: tuple[Tap, ...],
         input_words: int,
         latencies: dict[str, int],
+        shortcuts: Sequence[Shortcut] = (),
     ):
         self.parts, self.taps, self.input_words, self.latencies = tuple(parts), taps, input_words, latencies
+        self.shortcuts = tuple(shortcuts)
         by_name = dict(self.parts)
         self.tap_streams = {tap.layer: by_name[tap.instance].o for tap in taps}
         first, last = self.parts[0][1], self.parts[-1][1]
@@ -104,8 +140,16 @@ class Core(wiring.Component):
             wiring.connect(m, upstream, part.i)
             upstream = part.o
         wiring.connect(m, upstream, wiring.flipped(self.o))
+        self._connect_shortcuts(m)
         self._name_taps(m)
         return m
+
+    def _connect_shortcuts(self, m):
+        by_name = dict(self.parts)
+        for shortcut in self.shortcuts:
+            m.submodules[shortcut.name] = shortcut.part
+            wiring.connect(m, by_name[shortcut.fork].shortcuts[shortcut.branch], shortcut.part.i)
+            wiring.connect(m, shortcut.part.o, by_name[shortcut.target].shortcut)
 
     def _name_taps(self, m):
         """Wires of fixed names in the emitted top module, one set for each tap: inner ports' names are Amaranth's."""
@@ -153,7 +197,13 @@ def lower(
     for stage, layer in zip(stages, plan.layers, strict=True):
         builder.place(stage, layer)
     _, height, width = network.input.shape
-    return Core(parts=builder.parts, taps=tuple(builder.taps), input_words=height * width, latencies=builder.latencies)
+    return Core(
+        parts=builder.parts,
+        taps=tuple(builder.taps),
+        input_words=height * width,
+        latencies=builder.latencies,
+        shortcuts=builder.shortcuts,
+    )
 
 
 class _Builder:
@@ -164,6 +214,10 @@ class _Builder:
         self.parts: list[tuple[str, wiring.Component]] = []
         self.taps: list[Tap] = []
         self.latencies: dict[str, int] = {}
+        self.shortcuts: list[Shortcut] = []
+        # Of stages that a shortcut may pass: what they hold.
+        self.held: dict[str, Held] = {}
+        self.branches = Counter(layer.source for layer in network.layers if isinstance(layer, Add))
         channels, height, width = network.input.shape
         self.lanes, self.frame_lanes = channels, channels * height * width
         self.link = Link(channels)
@@ -186,6 +240,7 @@ class _Builder:
                     stride=stage.stride,
                     lane_bits=stage.encoding.bits,
                 )
+                self.held[stage.name] = held_in_windows(stage, 1)
                 self._add(stage, pool, stage.encoding)
             case GlobalSumStage():
                 total = GlobalSum(
@@ -195,6 +250,14 @@ class _Builder:
                     sum_bits=stage.output_encoding.bits,
                 )
                 self._add(stage, total, stage.output_encoding)
+            case AddStage():
+                self._residual(stage)
+            case ThresholdStage():
+                threshold = ThresholdUnit(
+                    thresholds={0: stage.thresholds}, sum_shape=unsigned(stage.encoding.bits), levels=stage.levels
+                )
+                self.held[stage.name] = held_in_windows(stage, 1)
+                self._add(stage, threshold, stage.output_encoding)
             case DenseStage():
                 self._dense(stage, plan)
             case ScaleStage():
@@ -210,7 +273,33 @@ class _Builder:
         certify(graph, stage.matrix, stage.name)
         return graph
 
-    def _add(self, stage: ConvStage | PoolStage | GlobalSumStage, part: wiring.Component, encoding: Encoding) -> None:
+    def _residual(self, stage: AddStage) -> None:
+        """An addition, and the shortcut from the fork that stands behind its source already."""
+        bits = stage.encoding.bits, stage.shortcut.bits
+        self.held[stage.name] = held_in_windows(stage, 1)
+        room = room_words([self.held[each.name] for each in stage.between], math.prod(stage.output_shape[1:]))
+        word_bits = stage.output_shape[0] * bits[1]
+        # A buffered FIFO of one or two words gives none in the next cycle.
+        wait = StreamRegister(word_bits=word_bits) if room == 1 else StreamFifo(word_bits=word_bits, depth=room + 2)
+        taken = sum(shortcut.fork == f"fork_{stage.source}" for shortcut in self.shortcuts)
+        self.shortcuts.append(
+            Shortcut(
+                name=f"shortcut_{stage.name}",
+                part=wait,
+                fork=f"fork_{stage.source}",
+                branch=taken,
+                target=_instance(stage.name),
+            )
+        )
+        unit = ResidualAdd(channels=stage.output_shape[0], bits=bits, factors=stage.factors)
+        self._add(stage, unit, stage.output_encoding)
+
+    def _add(
+        self,
+        stage: ConvStage | PoolStage | GlobalSumStage | AddStage | ThresholdStage,
+        part: wiring.Component,
+        encoding: Encoding,
+    ) -> None:
         channels, height, width = stage.output_shape
         self._tap(
             part,
@@ -227,6 +316,9 @@ class _Builder:
             ),
         )
         self.lanes, self.frame_lanes = channels, channels * height * width
+        if branches := self.branches[stage.layer]:
+            fork = StreamFork(word_bits=channels * encoding.bits, shortcuts=branches)
+            self.parts.append((f"fork_{stage.layer}", fork))
 
     def _tap(self, part: wiring.Component, tap: Tap) -> None:
         self.parts.append((tap.instance, part))
@@ -242,22 +334,42 @@ class _Builder:
             padding=stage.padding,
         )
         sums, free_running = self._sums(graph, tag_bits=window.border_bits)
-        threshold = ThresholdUnit(
-            thresholds={
-                border: tuple(t + graph.constants[k // stage.levels] for k, t in enumerate(row))
-                for border, row in stage.thresholds.items()
-            },
-            sum_shape=sums.output_shape,
-            border_bits=window.border_bits,
-            levels=stage.levels,
-        )
-        layer = Conv2D(window=window, graph=sums, threshold=threshold, free_running=free_running)
+        # The graph's outputs are L and its constants.
+        if stage.sums is None:
+            last = ThresholdUnit(
+                thresholds={
+                    border: tuple(t + graph.constants[k // stage.levels] for k, t in enumerate(row))
+                    for border, row in stage.thresholds.items()
+                },
+                sum_shape=sums.output_shape,
+                border_bits=window.border_bits,
+                levels=stage.levels,
+            )
+        else:
+            last = BorderSums(
+                biases={
+                    border: tuple(bias - stage.sums.factor * c for bias, c in zip(row, graph.constants, strict=True))
+                    for border, row in stage.sums.biases.items()
+                },
+                factor=stage.sums.factor,
+                sum_shape=sums.output_shape,
+                output_bits=stage.sums.encoding.bits,
+                border_bits=window.border_bits,
+            )
+        layer = Conv2D(window=window, graph=sums, last=last, free_running=free_running)
         self.latencies[stage.name] = layer.latency
+        self.held[stage.name] = held_in_windows(stage, layer.sums.held_words)
         return layer
 
     def _folded_conv(self, stage: ConvStage, plan: LayerPlan) -> FoldedConv2D:
-        channels = stage.input_shape[0]
-        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting_words(stage, self.link, plan.simd))
+        channels, waiting = stage.input_shape[0], waiting_words(stage, self.link, plan.simd)
+        self.held[stage.name] = held_folded(
+            stage,
+            vectors=plan.vectors,
+            buffer_rows=plan.buffer_rows,
+            waiting=waiting if plan.simd < self.lanes else 0,
+        )
+        self._adapt(stage.name, stage.encoding.bits, plan.simd, waiting)
         return FoldedConv2D(
             weights=tuple(_mask(row) for row in stage.weights.transpose(0, 2, 3, 1).reshape(len(stage.weights), -1)),
             channels=channels,
@@ -275,6 +387,9 @@ class _Builder:
             codebook=plan.storage == "codebook",
             levels=stage.levels,
             groups=stage.groups,
+            biases=stage.sums.biases if stage.sums else None,
+            factor=stage.sums.factor if stage.sums else 1,
+            sum_bits=stage.sums.encoding.bits if stage.sums else 0,
         )
 
     def _sums(self, graph: AdderGraph, tag_bits: int = 0) -> tuple[AdderGraphUnit, bool]:

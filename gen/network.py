@@ -1,4 +1,4 @@
-"""A binarized network as a chain of frozen, validated layers, with shape inference.
+"""A binarized network as a chain of frozen, validated layers with residual additions, with shape inference.
 
 Conventions: bit 1 means +1 and bit 0 means -1; weights are ``int8`` in {-1, +1}; a threshold is reached when
 ``acc >= t``; shapes are ``(channels, height, width)``; a dense layer flattens its input in that order,
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError
 
 __all__ = [
+    "Add",
     "ArgMax",
     "Conv2D",
     "Dense",
@@ -278,6 +279,35 @@ class GlobalSum:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Add:
+    """Residual addition: each sum, plus what an earlier layer gave at the same place.
+
+    Stands behind a Conv2D or another Add, and gives sums. At least one Conv2D lies between the source and it.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the network.
+    source : str
+        Earlier layer of the same output shape: a Conv2D or an Add, whose sums are added, or a Threshold or a MaxPool,
+        whose activations are.
+    """
+
+    name: str
+    source: str
+    kind: str = field(default="add", init=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if not isinstance(self.source, str):
+            raise NetworkError(f"{self.name}: source={self.source!r} is no layer's name; give that of an earlier layer")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Same as the input's."""
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dense:
     """Fully connected layer with {-1, +1} weights: ``acc[o] = sum w[o,i] * v[i]``.
 
@@ -396,7 +426,7 @@ class ArgMax:
         return 1, 1, 1
 
 
-Layer = Conv2D | Threshold | MaxPool | GlobalSum | Dense | Scale | ArgMax
+Layer = Conv2D | Threshold | MaxPool | GlobalSum | Add | Dense | Scale | ArgMax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -500,8 +530,9 @@ class Network:
     input : InputSpec
         What a frame is.
     layers : tuple of Layer
-        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out, those of a Dense also through a Scale
-        into an ArgMax or out; totals (GlobalSum) into a Dense, a Conv2D of 1x1, or out.
+        In order. Sums (Conv2D, Dense) go into a Threshold, an ArgMax, or out, those of a Conv2D through any number of
+        Adds, those of a Dense also through a Scale into an ArgMax or out; totals (GlobalSum) into a Dense, a Conv2D of
+        1x1, or out.
     classes : tuple of str
         Labels of the outputs, or empty.
     history : tuple of str
@@ -534,6 +565,7 @@ class Network:
             seen[layer.name.lower()] = layer.name
         self._check_chain()
         shapes = self.shapes
+        self._check_shortcuts(shapes)
         self._check_scores()
         if self.classes and len(self.classes) != self._outputs(shapes):
             raise NetworkError(f"network: {len(self.classes)} class labels for {self._outputs(shapes)} outputs")
@@ -551,7 +583,9 @@ class Network:
                 case Conv2D() | Dense():
                     signal = "sums"
                 case Threshold() if signal != "sums":
-                    raise NetworkError(f"{layer.name}: a Threshold follows a Conv2D or a Dense; here it gets {signal}")
+                    raise NetworkError(
+                        f"{layer.name}: a Threshold follows a Conv2D, an Add or a Dense; here it gets {signal}"
+                    )
                 case Threshold():
                     signal = "bits"
                 case MaxPool() if signal == "sums":
@@ -573,6 +607,11 @@ class Network:
                     )
                 case GlobalSum():
                     signal = "totals"
+                case Add() if index == 0 or not isinstance(self.layers[index - 1], (Conv2D, Add)):
+                    raise NetworkError(
+                        f"{layer.name}: an Add follows a Conv2D or another Add; here it gets "
+                        f"{signal if signal != 'sums' else 'the sums of a Dense'}"
+                    )
                 case Scale() if index == 0 or not isinstance(self.layers[index - 1], Dense):
                     raise NetworkError(f"{layer.name}: a Scale follows a Dense; here it gets {signal}")
                 case Scale():
@@ -586,6 +625,32 @@ class Network:
                     raise NetworkError(f"{layer.name}: order has {len(order)} classes for {sums} sums; give one each")
                 case _:
                     pass
+
+    def _check_shortcuts(self, shapes: tuple[Shape, ...]) -> None:
+        for index, layer in enumerate(self.layers):
+            if not isinstance(layer, Add):
+                continue
+            place = next((k for k, other in enumerate(self.layers[:index]) if other.name == layer.source), None)
+            if place is None:
+                raise NetworkError(f"{layer.name}: no layer before it is named {layer.source!r}; give an earlier one's")
+            source, between = self.layers[place], self.layers[place + 1 : index]
+            if not isinstance(source, (Conv2D, Threshold, MaxPool, Add)):
+                raise NetworkError(
+                    f"{layer.name}: adds what {source.name}, a {type(source).__name__}, gives; it can add that of a "
+                    "Conv2D, a Threshold, a MaxPool or an Add"
+                )
+            if not any(isinstance(other, Conv2D) for other in between):
+                raise NetworkError(
+                    f"{layer.name}: no Conv2D lies between its source {source.name} and it; take an earlier source"
+                )
+            if any(isinstance(other, (Dense, GlobalSum)) for other in self.layers[:index]):
+                raise NetworkError(f"{layer.name}: an Add stands before any Dense or GlobalSum; move it there")
+            if shapes[place + 1] != shapes[index + 1]:
+                here, there = ("x".join(map(str, shapes[k + 1])) for k in (index, place))
+                raise NetworkError(
+                    f"{layer.name}: adds {there} values of {source.name} to {here}; only the same channels, height and "
+                    "width can be added: train the block with stride 1 and as many filters as channels"
+                )
 
     def _sums_before(self, index: int) -> int:
         before = self.layers[index - 1]
@@ -630,6 +695,11 @@ class Network:
             if isinstance(layer, (Conv2D, Dense)):
                 total += layer.weights.size * shape[1] * shape[2]
         return total
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Names of the layers whose values a later Add takes."""
+        return frozenset(layer.source for layer in self.layers if isinstance(layer, Add))
 
     def walk(self) -> Iterator[tuple[Layer, Shape, Shape]]:
         """Each layer with its input and output shape, in order."""

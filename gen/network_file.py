@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError
 from xnorweave.network import (
     MAX_LAYERS,
+    Add,
     ArgMax,
     Conv2D,
     Dense,
@@ -61,15 +62,18 @@ _LAYER_CLASSES: dict[str, type] = {
     "threshold": Threshold,
     "max_pool": MaxPool,
     "global_sum": GlobalSum,
+    "add": Add,
     "dense": Dense,
     "scale": Scale,
     "arg_max": ArgMax,
 }
+_LAYER_REQUIRED = {"add": {"source"}}
 _LAYER_OPTIONS = {
     "conv2d": {"stride", "padding", "groups"},
     "max_pool": {"size", "stride"},
     "threshold": set(),
     "global_sum": set(),
+    "add": set(),
     "dense": set(),
     "scale": set(),
     "arg_max": {"order"},
@@ -235,7 +239,7 @@ def _build_layer(layer: object, index: int, arrays: dict[str, NDArray]) -> Layer
     kind = layer.get("kind") if isinstance(layer, dict) else None
     if not isinstance(kind, str) or kind not in _LAYER_CLASSES:
         raise NetworkError(f"{where}: kind {kind!r} is unknown; known kinds: {', '.join(_LAYER_CLASSES)}")
-    fields = dict(_take(layer, where, {"name", "kind"}, _LAYER_OPTIONS[kind]))
+    fields = dict(_take(layer, where, {"name", "kind"} | _LAYER_REQUIRED.get(kind, set()), _LAYER_OPTIONS[kind]))
     del fields["kind"]
     for array in _ARRAY_FIELDS.get(kind, ()):
         entry = f"{fields['name']}.{array}"
@@ -256,6 +260,8 @@ def _layer_fields(layer: Layer) -> dict[str, Any]:
             fields |= {"groups": layer.groups} if layer.groups > 1 else {}
         case MaxPool():
             fields |= {"size": layer.size, "stride": layer.stride}
+        case Add():
+            fields |= {"source": layer.source}
         case ArgMax() if layer.order is not None:
             fields |= {"order": list(layer.order)}
         case _:

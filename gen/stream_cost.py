@@ -10,7 +10,9 @@ from xnorweave.cost import CostFamily
 from xnorweave.folded_cost import Resources, block_rams, memory, rom_luts
 from xnorweave.hw.adder_graph import range_shape
 from xnorweave.hw.scale import LOGIC_ROM_DEPTH
+from xnorweave.passes.shortcuts import estimated_room_words
 from xnorweave.passes.streamline import (
+    AddStage,
     ArgMaxStage,
     ConvStage,
     DenseStage,
@@ -18,16 +20,19 @@ from xnorweave.passes.streamline import (
     PoolStage,
     ScaleStage,
     TableStage,
+    ThresholdStage,
 )
 
 __all__ = [
     "adapter",
+    "add_resources",
     "argmax_resources",
     "global_sum_resources",
     "link_resources",
     "pool_resources",
     "scale_resources",
     "table_resources",
+    "threshold_resources",
     "wired_resources",
 ]
 
@@ -60,6 +65,10 @@ def wired_resources(stage: ConvStage | DenseStage, family: CostFamily) -> Resour
     sums = groups * (stage.weights.size / groups) ** _WEIGHTS_POWER
     luts = _PLACES_PER_WEIGHT[family] * sums * (1 + _SHARE_PER_BIT * (bits - 1))
     sums = Resources(luts=round(luts), flip_flops=round(luts / 3) + len(stage.weights)) + _further_levels(stage)
+    if isinstance(stage, ConvStage) and stage.sums is not None:
+        # Instead of a comparison, whose result is a bit, an addition and a register of all bits.
+        kept = len(stage.weights) * stage.sums.encoding.bits
+        sums += Resources(luts=kept, flip_flops=kept)
     if isinstance(stage, DenseStage):
         return sums
     channels, _, columns = stage.input_shape
@@ -98,6 +107,22 @@ def global_sum_resources(stage: GlobalSumStage) -> Resources:
     """Sums over all positions: an accumulator for each channel, and what lets it begin anew."""
     bits = stage.input_shape[0] * stage.output_encoding.bits
     return Resources(luts=2 * bits + 20, flip_flops=bits + stage.positions.bit_length())
+
+
+def add_resources(stage: AddStage, family: CostFamily) -> Resources:
+    """A residual addition, with the fork behind its source and the words that wait in its shortcut."""
+    channels = stage.output_shape[0]
+    sums = channels * stage.output_encoding.bits
+    waiting = memory(channels * stage.shortcut.bits, estimated_room_words(stage), family)
+    return waiting + Resources(luts=sums + _CONTROL_LUTS, flip_flops=sums + 30)
+
+
+def threshold_resources(stage: ThresholdStage) -> Resources:
+    """Thresholds on a stream of sums."""
+    outputs, bits = stage.output_shape[0], stage.output_encoding.bits
+    compare = -(-stage.encoding.bits // _COMPARE_BITS_PER_LUT)
+    counted = bits if stage.levels > 1 else 0
+    return Resources(luts=outputs * (stage.levels * compare + counted) + 4, flip_flops=outputs * bits)
 
 
 def table_resources(stage: TableStage) -> Resources:

@@ -1,10 +1,11 @@
-"""Spatial convolution layer: window, shared sums, thresholds."""
+"""Spatial convolution layer: window, shared sums, thresholds or the sums themselves."""
 
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.adder_graph import AdderGraph
+from xnorweave.hw.border_sums import BorderSums
 from xnorweave.hw.sliding_window import SlidingWindow
 from xnorweave.hw.sum_pipeline import SumPipeline
 from xnorweave.hw.threshold import ThresholdUnit
@@ -23,7 +24,7 @@ class Conv2D(wiring.Component):
         Its border number travels with the sums.
     graph : AdderGraph
         Takes one window; its tag carries the border number.
-    threshold : ThresholdUnit
+    last : ThresholdUnit or BorderSums
         Takes the graph's sums.
     free_running : bool
         See `SumPipeline`.
@@ -37,17 +38,17 @@ class Conv2D(wiring.Component):
     -------
     i : In(stream.Signature(word_bits))
         One input pixel per transfer, channel 0 lowest.
-    o : Out(threshold.o)
-        One pixel's activations per transfer, channel 0 lowest.
+    o : Out(last.o)
+        One pixel's activations or sums per transfer, channel 0 lowest.
     """
 
     def __init__(
-        self, *, window: SlidingWindow, graph: AdderGraph, threshold: ThresholdUnit, free_running: bool = False
+        self, *, window: SlidingWindow, graph: AdderGraph, last: ThresholdUnit | BorderSums, free_running: bool = False
     ):
         self.window = window
-        self.sums = SumPipeline(graph=graph, last=threshold, free_running=free_running)
+        self.sums = SumPipeline(graph=graph, last=last, free_running=free_running)
         self.latency = self.sums.latency
-        super().__init__({"i": In(window.i.signature.flip()), "o": Out(threshold.o.signature)})
+        super().__init__({"i": In(window.i.signature.flip()), "o": Out(last.o.signature)})
 
     def elaborate(self, platform):
         m = Module()

@@ -148,12 +148,16 @@ class FoldedConv2D(wiring.Component):
         Thresholds of an output.
     groups : int
         Parts that outputs and channels are divided into; each output sees the channels of its own.
+    biases : dict of int to tuple of int
+        Without ``thresholds``, by border number one per output: an output is ``factor * sum + bias``.
+    factor, sum_bits : int
+        See ``biases``; width of such an output, which is unsigned, in bits.
 
     Members
     -------
     i : In(stream.Signature(simd * input_bits))
         ``simd`` channels of a pixel per transfer, the first lowest.
-    o : Out(stream.Signature(outputs * levels.bit_length()))
+    o : Out(stream.Signature(outputs * lane bits))
         One pixel per transfer, channel 0 lowest.
 
     Raises
@@ -181,6 +185,9 @@ class FoldedConv2D(wiring.Component):
         codebook: bool = False,
         levels: int = 1,
         groups: int = 1,
+        biases: dict[int, tuple[int, ...]] | None = None,
+        factor: int = 1,
+        sum_bits: int = 0,
     ):
         if simd < 1 or channels // groups % simd:
             raise ValueError(f"simd={simd!r} does not divide the {channels // groups!r} channels")
@@ -189,11 +196,13 @@ class FoldedConv2D(wiring.Component):
                 f"pe={pe!r} does not divide {len(weights)} outputs in {groups} groups, or a codebook is asked for"
             )
         inputs = kernel[0] * kernel[1] * channels // groups
-        # A lane with weight -1 gives the complement of its input: so much more than the sum that thresholds are for.
-        complements = [(2**input_bits - 1) * (inputs - weight.bit_count()) for weight in weights]
+        fires = biases is None
+        # A lane with weight -1 gives the complement of its input: so much more than the sum that limits are for.
+        complements = [factor * (2**input_bits - 1) * (inputs - weight.bit_count()) for weight in weights]
+        by_border = thresholds if biases is None else biases
         # Numbers between two borders' are never given; any row will do for them.
-        rows = [thresholds.get(border, thresholds[0]) for border in range(max(thresholds) + 1)]
-        firsts = [row[::levels] for row in rows]
+        rows = [by_border.get(border, by_border[0]) for border in range(max(by_border) + 1)]
+        firsts = [tuple(-t for t in row[::levels]) if fires else row for row in rows]
         steps = tuple(
             tuple(tuple(t - row[k] for t in row[k + 1 : k + levels]) for k in range(0, len(row), levels))
             for row in rows
@@ -202,15 +211,17 @@ class FoldedConv2D(wiring.Component):
             weights=weights,
             inputs=inputs,
             input_bits=input_bits,
-            biases=tuple(tuple(-t - c for t, c in zip(row, complements, strict=True)) for row in firsts),
-            fires=True,
+            biases=tuple(tuple(bias - c for bias, c in zip(row, complements, strict=True)) for row in firsts),
+            fires=fires,
             pe=pe,
             simd=simd,
             vectors=vectors,
             block_ram=block_ram,
             codebook=Codebook(weights, channels, kernel[0] * kernel[1]) if codebook else None,
             steps=steps if levels > 1 else (),
+            factor=factor,
         )
+        self.lane_bits = self.elements.lane_bits if fires else sum_bits
         self.buffer = RowBuffer(
             word_bits=simd * input_bits,
             words=channels // simd,
@@ -228,7 +239,7 @@ class FoldedConv2D(wiring.Component):
             pe=pe,
             vectors=vectors,
             columns=self.buffer.output_columns,
-            lane_bits=self.elements.lane_bits,
+            lane_bits=self.lane_bits,
         )
         self.encoder = InputEncoder(simd=simd, input_bits=input_bits)
         self.interval_cycles = max(
@@ -253,6 +264,16 @@ class FoldedConv2D(wiring.Component):
             self.buffer.o.ready.eq(self.elements.i.ready),
         ]
         m.d.sync += used.eq(used + self.buffer.begins - self.gather.done)
-        wiring.connect(m, self.elements.o, self.gather.i)
+        # Sums are kept with a sign until they are whole; what leaves has none.
+        lanes = len(self.elements.o.payload) // self.elements.lane_bits
+        words = [self.elements.o.payload.word_select(k, self.elements.lane_bits) for k in range(lanes)]
+        if self.lane_bits == self.elements.lane_bits:
+            wiring.connect(m, self.elements.o, self.gather.i)
+        else:
+            m.d.comb += [
+                self.gather.i.payload.eq(Cat(word[: self.lane_bits] for word in words)),
+                self.gather.i.valid.eq(self.elements.o.valid),
+                self.elements.o.ready.eq(self.gather.i.ready),
+            ]
         wiring.connect(m, self.gather.o, wiring.flipped(self.o))
         return m

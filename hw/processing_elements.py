@@ -87,6 +87,8 @@ class ProcessingElements(wiring.Component):
         Keep weights in block RAM; in LUTs otherwise.
     codebook : Codebook, optional
         The same weights as indices of kernels: keep them so, in block RAM; ``simd`` divides its channels.
+    factor : int
+        What each lane counts: outputs are ``bias + factor * sum``.
 
     Attributes
     ----------
@@ -130,6 +132,7 @@ class ProcessingElements(wiring.Component):
         block_ram: bool = True,
         codebook: Codebook | None = None,
         steps: tuple[tuple[tuple[int, ...], ...], ...] = (),
+        factor: int = 1,
     ):
         if not biases or any(len(row) != len(weights) for row in biases):
             found = len(next((row for row in biases if len(row) != len(weights)), ()))
@@ -141,12 +144,12 @@ class ProcessingElements(wiring.Component):
             )
         self.weights, self.inputs, self.input_bits, self.biases = weights, inputs, input_bits, biases
         self.fires, self.pe, self.simd, self.vectors, self.block_ram = fires, pe, simd, vectors, block_ram
-        self.codebook, self.steps = codebook, steps
+        self.codebook, self.steps, self.factor = codebook, steps, factor
         _check_steps(steps, biases, fires)
         self.neuron_fold, self.synapse_fold = -(-len(weights) // pe), -(-inputs // simd)
         self.tag_bits = (len(biases) - 1).bit_length()
         self._spare = pe * self.neuron_fold - len(weights)
-        top = 2**input_bits - 1
+        top = factor * (2**input_bits - 1)
         lowest, highest = min(map(min, biases)), max(map(max, biases)) + inputs * top
         # With it, a row that only fills up a fold never fires; where sums are given, nobody looks at it.
         self._filler_bias = -1 - inputs * top if self._spare and fires else 0
@@ -191,6 +194,7 @@ class ProcessingElements(wiring.Component):
             biases, steps = shared or self._limits(m, place_, self._tag(m, vector, advance), vector, advance)
             for k in range(self.pe):
                 partial = self._count(m, platform, planes, codes[k], f"{vector}_{k}", advance)
+                partial = partial if self.factor == 1 else partial * self.factor
                 total = Signal(self.sum_shape, name=f"accumulator{vector}_{k}", reset_less=True)
                 with m.If(advance & stages[1]):
                     m.d.sync += total.eq(Mux(first[1], biases[k], total) + partial)

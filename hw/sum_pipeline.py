@@ -36,6 +36,8 @@ class SumPipeline(wiring.Component):
     ----------
     latency : int
         Cycles from a window to what is made of it, where nothing waits.
+    held_words : int
+        Most words that it holds while ``o`` is not ready.
 
     Members
     -------
@@ -46,6 +48,7 @@ class SumPipeline(wiring.Component):
     def __init__(self, *, graph: AdderGraph, last: wiring.Component, free_running: bool = False):
         self.graph, self.last, self.free_running = graph, last, free_running
         self.latency = graph.latency + (4 if free_running else 1)
+        self.held_words = graph.latency + (_LOOP_CYCLES if free_running else 1)
         super().__init__({"i": In(graph.i.signature.flip()), "o": Out(last.o.signature)})
 
     def elaborate(self, platform):

@@ -12,8 +12,20 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from xnorweave.errors import DataError
-from xnorweave.network import ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Scale, Threshold
+from xnorweave.errors import DataError, UnsupportedError
+from xnorweave.network import (
+    Add,
+    ArgMax,
+    Conv2D,
+    Dense,
+    GlobalSum,
+    InputSpec,
+    Layer,
+    MaxPool,
+    Network,
+    Scale,
+    Threshold,
+)
 
 __all__ = ["GoldenResult", "input_values", "run", "run_layer", "run_layers"]
 
@@ -87,15 +99,32 @@ def _run_batch(network: Network, frames: NDArray[np.uint8], keep_layers: bool) -
     values = input_values(network.input, frames).transpose(0, 2, 3, 1)
     layers: dict[str, NDArray] = {}
     scores = None
+    sources, kept = network.sources, dict[str, NDArray]()
     for layer in network.layers:
         if isinstance(layer, ArgMax):
             scores = values[:, 0, 0, :]
             scores = scores if layer.order is None else scores[:, np.argsort(layer.order)]
-        values = run_layer(layer, values)
+        values = _run_kept(layer, values, sources, kept)
         if keep_layers:
             layers[layer.name] = values if isinstance(layer, ArgMax) else values.transpose(0, 3, 1, 2)
     outputs = values if isinstance(network.layers[-1], ArgMax) else values.transpose(0, 3, 1, 2)
     return GoldenResult(outputs=outputs, scores=scores, layers=layers)
+
+
+def _run_kept(layer: Layer, values: NDArray, sources: frozenset[str], kept: dict[str, NDArray]) -> NDArray:
+    """One layer, of which ``kept`` gets the values where they are a source; an Add takes its source's from there."""
+    if not isinstance(layer, Add):
+        values = run_layer(layer, values)
+    elif layer.source in kept:
+        values = np.add(values, kept[layer.source], dtype=np.int64)
+    else:
+        raise UnsupportedError(
+            f"{layer.name}: adds the values of {layer.source}, which is not among the layers run here; start there or "
+            "before"
+        )
+    if layer.name in sources:
+        kept[layer.name] = values
+    return values
 
 
 def run_layers(network: Network, values: NDArray, start: int, stop: int) -> NDArray:
@@ -114,11 +143,17 @@ def run_layers(network: Network, values: NDArray, start: int, stop: int) -> NDAr
     -------
     int array [N, height, width, channels], or [N] class indices of an ArgMax
         What the last of these layers gives; the values where there are none.
+
+    Raises
+    ------
+    UnsupportedError
+        Where one of these layers adds the values of one before them.
     """
     parts = []
     for batch in _batches(network, values):
+        kept: dict[str, NDArray] = {}
         for layer in network.layers[start:stop]:
-            batch = run_layer(layer, batch)
+            batch = _run_kept(layer, batch, network.sources, kept)
         parts.append(batch)
     return np.concatenate(parts)
 
@@ -136,13 +171,13 @@ def input_values(spec: InputSpec, frames: NDArray[np.uint8]) -> NDArray:
     return np.stack([table[frames[:, channel]] for channel, table in enumerate(spec.table)], 1)
 
 
-def run_layer(layer: Layer, values: NDArray) -> NDArray:
+def run_layer(layer: Conv2D | Threshold | MaxPool | GlobalSum | Dense | Scale | ArgMax, values: NDArray) -> NDArray:
     """One layer, exactly.
 
     Parameters
     ----------
     layer : Layer
-        Any kind.
+        Any kind but an Add, which needs another layer's values too.
     values : int array [N, height, width, channels]
         What the layer gets.
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from xnorweave.folded_cost import least_buffer_rows
 from xnorweave.network import (
+    Add,
     ArgMax,
     Conv2D,
     Dense,
@@ -20,7 +21,7 @@ from xnorweave.passes.folds import Link, fold_outputs, fold_widths, folded, link
 from xnorweave.passes.plan_types import LayerPlan, Plan
 from xnorweave.passes.streamline import ConvStage, DenseStage, streamline
 
-__all__ = ["random_frames", "random_network", "random_plan", "random_spatial"]
+__all__ = ["random_frames", "random_network", "random_plan", "random_residual_network", "random_spatial"]
 
 
 def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_channels: int = 5) -> Network:
@@ -63,6 +64,50 @@ def random_network(rng: np.random.Generator, *, largest_side: int = 9, largest_c
         if not 0.2 < scaled < 0.3:
             layers.append(ArgMax(name="classify", order=order))
     return Network(name="random", input=spec, layers=tuple(layers))
+
+
+def random_residual_network(rng: np.random.Generator, *, largest_side: int = 9, largest_channels: int = 4) -> Network:
+    """Draw a small network of 2 to 5 convolutions of one output shape, with residual additions behind them.
+
+    Their sources are sums, activations or additions before, so that shortcuts lie within, beside and across each other.
+    Some maps shrink by a pooling and grow again by a padded convolution.
+    """
+    channels = int(rng.integers(1, largest_channels + 1))
+    shape = (channels, *(int(rng.integers(2, largest_side + 1)) for _ in range(2)))
+    kind = rng.random() < 0.5
+    spec = InputSpec(kind="bits" if kind else "pixels", shape=(int(rng.integers(1, 4)), *shape[1:]))
+    layers: list[Layer] = []
+    values, sources = _input_values(spec), list[str]()
+    for index in range(int(rng.integers(2, 6))):
+        fresh, inputs, grown = list[str](), channels if layers else spec.shape[0], 0
+        if layers and min(shape[1:]) > 2 and rng.random() < 0.25:
+            grown = 1
+            layers.append(MaxPool(name=f"pool{index}", size=2, stride=1))
+        layers.append(_same_size(rng, f"conv{index}", inputs, channels, grown))
+        fresh.append(layers[-1].name)
+        reach = layers[-1].weights[0].size * max(map(abs, values))
+        for number in range(int(rng.choice([0, 1, 1, 2])) if sources else 0):
+            layers.append(Add(name=f"add{index}_{number}", source=str(rng.choice(sources))))
+            fresh.append(layers[-1].name)
+        levels = int(rng.choice([1, 1, 3]))
+        thresholds = np.sort(rng.integers(-reach // 4 - 1, reach // 4 + 2, (channels, levels)), 1)
+        layers.append(sign := Threshold(name=f"sign{index}", thresholds=thresholds.astype(np.int32)))
+        values = _activations(sign)
+        sources += [*fresh, sign.name]
+    if rng.random() < 0.7:
+        layers += [_dense(rng, "scores", shape), ArgMax(name="classify")]
+    return Network(name="residual", input=spec, layers=tuple(layers))
+
+
+def _same_size(rng: np.random.Generator, name: str, inputs: int, filters: int, grown: int) -> Conv2D:
+    """A convolution whose map is larger than its input by so many rows and columns."""
+    size = int(rng.choice([2, 3] if grown else [1, 2, 3, 3, 3]))
+    padding = list[int]()
+    for _ in range(2):
+        before = int(rng.integers(grown, size))
+        padding += [before, size - 1 + grown - before]
+    weights = rng.choice(np.array([-1, 1], np.int8), (filters, inputs, size, size))
+    return Conv2D(name=name, weights=weights, padding=(padding[0], padding[1], padding[2], padding[3]))
 
 
 def random_frames(rng: np.random.Generator, network: Network, count: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Commands about a network alone: inspect, share."""
 
+import math
 import os
 from collections.abc import Collection
 from typing import Any, cast
@@ -10,7 +11,7 @@ from xnorweave.commands.source import Report, head
 from xnorweave.console import Stages
 from xnorweave.cost import ERROR_PERCENT, CostFamily
 from xnorweave.errors import UnsupportedError
-from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Network, Scale, Threshold
+from xnorweave.network import Add, Conv2D, Dense, Layer, MaxPool, Network, Scale, Shape, Threshold
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import FORMS, STRATEGIES, Form, LayerSharing, StrategyChoice, share_network
 
@@ -29,14 +30,15 @@ def inspect(network: Network) -> Report:
         "classes": list(network.classes),
         "history": list(network.history),
         "layers": [
-            {"name": layer.name, "kind": layer.kind, "input": list(before), "output": list(after)} | _details(layer)
+            {"name": layer.name, "kind": layer.kind, "input": list(before), "output": list(after)}
+            | _details(layer, after)
             for layer, before, after in network.walk()
         ],
     }
     return report
 
 
-def _details(layer: Layer) -> dict[str, Any]:
+def _details(layer: Layer, output: Shape) -> dict[str, Any]:
     match layer:
         case Conv2D():
             details = {"kernel": list(layer.kernel), "stride": layer.stride, "padding": list(layer.padding)}
@@ -51,6 +53,8 @@ def _details(layer: Layer) -> dict[str, Any]:
             return {"size": layer.size, "stride": layer.stride}
         case Scale():
             return {"factors": layer.factors.size, "factor_bits": int(np.abs(layer.factors).max()).bit_length()}
+        case Add():
+            return {"source": layer.source, "additions": math.prod(output)}
         case _:
             return {}
 

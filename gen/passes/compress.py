@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from xnorweave.cost import CostFamily
 from xnorweave.errors import DataError, UnsupportedError
-from xnorweave.network import Conv2D, Layer, Network, Threshold
+from xnorweave.network import Add, Conv2D, Layer, Network, Threshold
 from xnorweave.passes.kernels import count_kernels
 from xnorweave.passes.share import share_network
 from xnorweave.passes.similar import KernelRanking, Moments, rank_kernels, refit, replace_kernels, window_moments
@@ -222,7 +222,7 @@ def with_codebooks(
     Raises
     ------
     UnsupportedError
-        Where the network has no class or no kernels to share, or for another number of codes.
+        Where the network has no class, residual additions or no kernels to share, or for another number of codes.
     """
     most = 2 ** _INDEX_BITS[0]
     if not _FEWEST_CODES <= codes <= most:
@@ -271,7 +271,7 @@ def compress(
     Raises
     ------
     UnsupportedError
-        Where the network has no class, or a layer named is no convolution with kernels to share.
+        Where the network has no class or residual additions, or a layer named is no convolution with kernels to share.
     """
     _check(network, calibration, validation, options)
     search = _Search(
@@ -532,6 +532,12 @@ def _check(network: Network, calibration: Examples, validation: Examples, option
         raise UnsupportedError(
             f"{network.layers[-1].name}: the network ends in a {network.layers[-1].kind}, so no answer of it is right "
             "or wrong; add an ArgMax behind the scores"
+        )
+    if network.sources:
+        add = next(layer for layer in network.layers if isinstance(layer, Add))
+        raise UnsupportedError(
+            f"{add.name}: networks with residual additions cannot be compressed, since layers are refitted one by one "
+            "along a chain; build it as it is, or train it with shared kernels"
         )
     for name in options.layers or ():
         if name not in compressible(network):

@@ -12,6 +12,7 @@ from xnorweave.hw.folded_conv2d import group_cycles
 from xnorweave.hw.scale import scale_cycles
 from xnorweave.passes.plan_types import LayerPlan, Storage
 from xnorweave.passes.streamline import (
+    AddStage,
     ArgMaxStage,
     ConvStage,
     DenseStage,
@@ -21,13 +22,16 @@ from xnorweave.passes.streamline import (
     Stage,
     TableStage,
 )
+from xnorweave.passes.sums import ThresholdStage
 from xnorweave.stream_cost import (
     adapter,
+    add_resources,
     argmax_resources,
     global_sum_resources,
     pool_resources,
     scale_resources,
     table_resources,
+    threshold_resources,
     wired_resources,
 )
 
@@ -90,6 +94,8 @@ def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
     elif isinstance(stage, PoolStage) and before.burst:
         # In rows in which windows end one ends at least a stride behind another.
         burst, gap = -(-before.burst // stage.stride), before.gap * (stage.stride if before.burst == 1 else 1)
+    elif isinstance(stage, (AddStage, ThresholdStage)):
+        burst, gap = before.burst, before.gap
     gap = 1 << min(gap, MOST_SIMD).bit_length() - 1 if gap else 0
     bits = 0
     if isinstance(stage, ScaleStage):
@@ -100,7 +106,9 @@ def links(stage: Stage, plan: LayerPlan, before: Link) -> Link:
 
 
 def unfolded(
-    stage: TableStage | PoolStage | GlobalSumStage | ScaleStage | ArgMaxStage, before: Link, family: CostFamily | None
+    stage: TableStage | PoolStage | GlobalSumStage | AddStage | ThresholdStage | ScaleStage | ArgMaxStage,
+    before: Link,
+    family: CostFamily | None,
 ) -> LayerPlan:
     """The one way to build a stage without weights; without a family no cost is estimated."""
     match stage:
@@ -117,6 +125,12 @@ def unfolded(
             cost = scale_resources(stage, before.lanes, family) if family else Resources()
             words = -(-len(stage.factors) // before.lanes)
             cycles, lanes = scale_cycles(words, stage.sum_range), before.lanes
+        case AddStage():
+            cost = add_resources(stage, family) if family else Resources()
+            cycles, lanes = math.prod(stage.output_shape[1:]), before.lanes
+        case ThresholdStage():
+            cost = threshold_resources(stage) if family else Resources()
+            cycles, lanes = math.prod(stage.output_shape[1:]), before.lanes
         case ArgMaxStage():
             cost = argmax_resources(stage, before.lanes, before.sum_bits) if family else Resources()
             cycles, lanes = -(-stage.classes // before.lanes), 1

@@ -7,6 +7,9 @@ A wire carries an unsigned ``x`` with ``value = scale * x + offset`` (`Encoding`
 
 and a padded tap, whose value is zero, is exact as ``x = 0`` with ``sum w`` taken without it: only the threshold
 depends on the border. Activations of several levels are numbers of thresholds reached, which are wires like any other.
+
+Sums that an addition needs leave the convolution themselves, as ``x`` of the coarsest encoding that holds them at every
+border. An addition makes ``x`` of two: its step is the common one of both, its offset their sum.
 """
 
 import math
@@ -16,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import UnsupportedError
-from xnorweave.hw.sliding_window import border_classes
 from xnorweave.network import (
     BINARY,
+    Add,
     ArgMax,
     Conv2D,
     Dense,
@@ -32,8 +35,10 @@ from xnorweave.network import (
     Threshold,
     activation,
 )
+from xnorweave.passes.sums import SumForm, ThresholdStage, borders, reach, sum_form, threshold_stage
 
 __all__ = [
+    "AddStage",
     "ArgMaxStage",
     "ConvStage",
     "DenseStage",
@@ -60,12 +65,12 @@ class TableStage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConvStage:
-    """Convolution and its thresholds.
+    """Convolution and its thresholds, or its sums.
 
     Parameters
     ----------
     name, layer : str
-        The convolution's name, and the layer whose values leave (the threshold's).
+        The convolution's name, and the layer whose values leave: the threshold's, or of sums its own.
     weights : int8 array [out, in / groups, ky, kx]
     stride : int
     padding : Padding
@@ -74,11 +79,13 @@ class ConvStage:
         Of the inputs.
     thresholds : dict of int to tuple of int
         For each border number ``levels`` ascending thresholds on ``L`` per output channel, channel by channel, within
-        reach of ``L`` or one above.
+        reach of ``L`` or one above; none where sums leave.
     levels : int
         Thresholds of a channel.
     groups : int
         As of `Conv2D`.
+    sums : SumForm, optional
+        What leaves where there are no thresholds.
     """
 
     name: str
@@ -92,11 +99,17 @@ class ConvStage:
     thresholds: dict[int, tuple[int, ...]]
     levels: int = 1
     groups: int = 1
+    sums: SumForm | None = None
+
+    @property
+    def limits(self) -> dict[int, tuple[int, ...]]:
+        """The thresholds or, of sums, the biases of each border number."""
+        return self.thresholds if self.sums is None else self.sums.biases
 
     @property
     def output_encoding(self) -> Encoding:
-        """Of the activations."""
-        return activation(self.levels)
+        """Of the activations or sums that leave."""
+        return activation(self.levels) if self.sums is None else self.sums.encoding
 
     @property
     def matrix(self) -> NDArray[np.int8]:
@@ -122,6 +135,9 @@ class ConvStage:
 
     def _group(self, first: int, outputs: int) -> "ConvStage":
         rows = slice(first * self.levels, (first + outputs) * self.levels)
+        sums = self.sums
+        if sums is not None:
+            sums = replace(sums, biases={border: row[first : first + outputs] for border, row in sums.biases.items()})
         return replace(
             self,
             weights=self.weights[first : first + outputs],
@@ -129,6 +145,7 @@ class ConvStage:
             output_shape=(outputs, *self.output_shape[1:]),
             thresholds={border: row[rows] for border, row in self.thresholds.items()},
             groups=1,
+            sums=sums,
         )
 
 
@@ -143,6 +160,11 @@ class PoolStage:
     input_shape: Shape
     output_shape: Shape
     encoding: Encoding = BINARY
+
+    @property
+    def output_encoding(self) -> Encoding:
+        """As the input's."""
+        return self.encoding
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,6 +190,51 @@ class GlobalSumStage:
     def output_encoding(self) -> Encoding:
         """Of the sums: as many levels as all positions have together."""
         return activation(-self.encoding.offset * self.positions)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AddStage:
+    """Residual addition.
+
+    Parameters
+    ----------
+    name, layer : str
+    source : str
+        Layer whose values are added.
+    output_shape : Shape
+        Of both inputs too.
+    encoding, shortcut : Encoding
+        Of the sums that come, and of the source's values.
+    between : tuple of Stage
+        What the values pass on the way that the shortcut spares them, in order; what holds them back there fills the
+        shortcut.
+    """
+
+    name: str
+    layer: str
+    source: str
+    output_shape: Shape
+    encoding: Encoding
+    shortcut: Encoding
+    between: "tuple[Stage, ...]"
+
+    @property
+    def input_shape(self) -> Shape:
+        """As the output's."""
+        return self.output_shape
+
+    @property
+    def factors(self) -> tuple[int, int]:
+        """What each of the two ``x`` counts in the sum's."""
+        return self.encoding.scale // self.output_encoding.scale, self.shortcut.scale // self.output_encoding.scale
+
+    @property
+    def output_encoding(self) -> Encoding:
+        """Of the sums."""
+        both = self.encoding, self.shortcut
+        scale = math.gcd(*(each.scale for each in both))
+        top = sum((2**each.bits - 1) * each.scale // scale for each in both)
+        return Encoding(bits=top.bit_length(), scale=scale, offset=sum(each.offset for each in both))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -273,7 +340,17 @@ class ArgMaxStage:
     order: tuple[int, ...] | None
 
 
-Stage = TableStage | ConvStage | PoolStage | GlobalSumStage | DenseStage | ScaleStage | ArgMaxStage
+Stage = (
+    TableStage
+    | ConvStage
+    | PoolStage
+    | GlobalSumStage
+    | AddStage
+    | ThresholdStage
+    | DenseStage
+    | ScaleStage
+    | ArgMaxStage
+)
 
 
 def streamline(network: Network) -> tuple[Stage, ...]:
@@ -290,11 +367,24 @@ def streamline(network: Network) -> tuple[Stage, ...]:
         following = walk[index + 1][0] if index + 1 < len(walk) else None
         threshold = following if isinstance(following, Threshold) else None
         match layer:
+            case Conv2D() | Add() if following is None:
+                raise UnsupportedError(
+                    f"{layer.name}: sums of a convolution that leave the network have no hardware; put a Threshold "
+                    "behind it"
+                )
+            case Conv2D() if threshold is None or layer.name in network.sources:
+                stages.append(conv := _conv(layer, None, before, after, encoding))
+                encoding = conv.output_encoding
             case Conv2D():
                 stages.append(_conv(layer, threshold, before, after, encoding))
+            case Add():
+                stages.append(add := _add(layer, stages, after, encoding))
+                encoding = add.output_encoding
             case Dense():
                 stages.append(_dense(layer, threshold, before, encoding))
             case Threshold():
+                if stages[-1].layer != layer.name:
+                    stages.append(threshold_stage(layer, after, encoding))
                 encoding = layer.encoding
             case MaxPool():
                 stages.append(
@@ -331,39 +421,48 @@ def _table(network: Network, encoding: Encoding) -> TableStage:
     )
 
 
-def _reach(weights: NDArray[np.int8], encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lowest and highest ``L`` of each output for weights [out, ...]."""
-    top = 2**encoding.bits - 1
-    flat = weights.reshape(len(weights), -1)
-    return -top * (flat < 0).sum(1), top * (flat > 0).sum(1)
-
-
 def _conv(layer: Conv2D, threshold: Threshold | None, before: Shape, after: Shape, encoding: Encoding) -> ConvStage:
-    if threshold is None:
-        raise UnsupportedError(
-            f"{layer.name}: a convolution whose sums leave the network has no hardware; put a Threshold behind it"
-        )
-    rows, columns = border_classes(before[1:], layer.kernel, layer.stride, layer.padding)
-    low, high = _reach(layer.weights, encoding)
-    low, high = low[:, None], high[:, None]
-    thresholds: dict[int, tuple[int, ...]] = {}
-    for r, (top, bottom) in enumerate(rows.spans):
-        for c, (left, right) in enumerate(columns.spans):
-            real = layer.weights[:, :, top:bottom, left:right].sum((1, 2, 3), dtype=np.int64)
-            exact = -((encoding.offset * real[:, None] - threshold.by_channel) // encoding.scale)
-            thresholds[r << columns.bits | c] = tuple(int(t) for t in np.clip(exact, low, high + 1).flat)
+    """A convolution and its thresholds; without them its sums leave."""
     return ConvStage(
         name=layer.name,
-        layer=threshold.name,
+        layer=layer.name if threshold is None else threshold.name,
         weights=layer.weights,
         stride=layer.stride,
         padding=layer.padding,
         input_shape=before,
         output_shape=after,
         encoding=encoding,
-        thresholds=thresholds,
-        levels=threshold.levels,
+        thresholds={} if threshold is None else _border_thresholds(layer, threshold, before, encoding),
+        levels=1 if threshold is None else threshold.levels,
         groups=layer.groups,
+        sums=sum_form(layer, before, encoding) if threshold is None else None,
+    )
+
+
+def _border_thresholds(
+    layer: Conv2D, threshold: Threshold, before: Shape, encoding: Encoding
+) -> dict[int, tuple[int, ...]]:
+    low, high = (bound[:, None] for bound in reach(layer.weights, encoding))
+    thresholds: dict[int, tuple[int, ...]] = {}
+    for border, taps in borders(layer, before).items():
+        fixed = encoding.offset * taps.sum((1, 2, 3), dtype=np.int64)
+        exact = -((fixed[:, None] - threshold.by_channel) // encoding.scale)
+        thresholds[border] = tuple(int(t) for t in np.clip(exact, low, high + 1).flat)
+    return thresholds
+
+
+def _add(layer: Add, stages: list[Stage], shape: Shape, encoding: Encoding) -> AddStage:
+    place = next(k for k, stage in enumerate(stages) if stage.layer == layer.source)
+    source = stages[place]
+    assert isinstance(source, (ConvStage, PoolStage, AddStage, ThresholdStage)), "Network takes no other source"
+    return AddStage(
+        name=layer.name,
+        layer=layer.name,
+        source=layer.source,
+        output_shape=shape,
+        encoding=encoding,
+        shortcut=source.output_encoding,
+        between=tuple(stages[place + 1 :]),
     )
 
 
@@ -376,7 +475,7 @@ def _dense(layer: Dense, threshold: Threshold | None, before: Shape, encoding: E
     steps: tuple[tuple[int, ...], ...] = ()
     if threshold is not None:
         fixed = (constant + encoding.scale * complement)[:, None]
-        low, high = (bound[:, None] for bound in _reach(weights, encoding))
+        low, high = (bound[:, None] for bound in reach(weights, encoding))
         exact = np.clip(-((fixed - threshold.by_channel) // encoding.scale), low, high + 1)
         biases = -(exact[:, 0] + complement)
         offsets = np.zeros(outputs, np.int64)

@@ -1,19 +1,22 @@
 """Random networks, images, engines, folds and stalls: golden model, Amaranth and Verilog give the same."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from xnorweave.emit import emit
 from xnorweave.errors import UnsupportedError
 from xnorweave.lower import lower
+from xnorweave.network import Network
 from xnorweave.passes.share import STRATEGIES
-from xnorweave.sim.random_networks import random_frames, random_network, random_plan
+from xnorweave.sim.random_networks import random_frames, random_network, random_plan, random_residual_network
 from xnorweave.sim.run import Pattern, simulate
 
 
-def check(seed: int, **limits: int) -> None:
+def check(seed: int, draw: Callable[..., Network] = random_network, **limits: int) -> None:
     rng = np.random.default_rng(seed)
-    network = random_network(rng, **limits)
+    network = draw(rng, **limits)
     try:
         plan = random_plan(rng, network)
     except UnsupportedError:
@@ -34,6 +37,17 @@ def check(seed: int, **limits: int) -> None:
 @pytest.mark.parametrize("seed", range(5000, 5030))
 def test_every_simulation_equals_golden(seed):
     check(seed)
+
+
+@pytest.mark.parametrize("seed", range(7000, 7004))
+def test_every_simulation_of_residual_additions_equals_golden(seed):
+    check(seed, random_residual_network, largest_side=6, largest_channels=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(7004, 7150))
+def test_many_simulations_of_residual_additions_equal_golden(seed):
+    check(seed, random_residual_network)
 
 
 @pytest.mark.slow

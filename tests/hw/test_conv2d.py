@@ -51,7 +51,7 @@ def layer_of(stage: ConvStage, levels: int, free_running: bool) -> Conv2D:
         for border, row in stage.thresholds.items()
     }
     threshold = ThresholdUnit(thresholds=thresholds, sum_shape=unit.output_shape, border_bits=window.border_bits)
-    return Conv2D(window=window, graph=unit, threshold=threshold, free_running=free_running)
+    return Conv2D(window=window, graph=unit, last=threshold, free_running=free_running)
 
 
 def expected(stage: ConvStage, thresholds: np.ndarray, frame: np.ndarray) -> list[int]:

@@ -123,7 +123,7 @@ def _total(row: NDArray[np.float32], positions: int, *, divided: bool) -> tuple[
 def _sums(signal: Sums, layout: Layout, positions: int, *, divided: bool) -> Sums:
     """Sums of a 1x1 convolution over a map, averaged: those of a dense layer behind the total of its input."""
     plain = signal.weights.shape[2:] == (1, 1) and signal.stride == 1 and signal.groups == 1
-    if not plain or signal.steps or signal.pools or not signal.layers:
+    if not plain or signal.steps or signal.pools or signal.adds or not signal.layers:
         raise UnsupportedError(
             "averages sums; only those of a 1x1 convolution behind a quantizer, as they are: put the quantizer before "
             "the average, or the batch norm, scale or bias behind it"

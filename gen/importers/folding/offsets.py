@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers.folding.integers import Integers
 from xnorweave.importers.folding.signals import Pixels, Signal, Sums
-from xnorweave.network import Conv2D, Dense, GlobalSum, Layer, Shape, Threshold, largest_sum
+from xnorweave.network import Add, Conv2D, Dense, GlobalSum, Layer, Shape, Threshold, largest_sum
 
 __all__ = ["Border", "border", "with_equal_offsets", "with_steps_added"]
 
@@ -26,13 +26,15 @@ MAX_SUM = (1 << 31) - 2
 def _with_constant_channels(signal: Signal, count: int, value: int) -> tuple[Layer, ...] | None:
     """The layers before a signal that comes of activations, with so many more channels, of a constant value.
 
-    None where no layer with weights is there, or it has groups.
+    None where no layer with weights is there, or it has groups, or there are residual additions.
     """
     layers, source = signal.layers, signal.source
     at = max((n for n, layer in enumerate(layers) if isinstance(layer, (Conv2D, Dense))), default=None)
     if at is None or source is None:
         return None
     weighted, threshold = layers[at], layers[at + 1]
+    if any(isinstance(layer, Add) for layer in layers):
+        return None
     assert isinstance(weighted, (Conv2D, Dense))
     assert isinstance(threshold, Threshold)
     reach = largest_sum(source, layers[: at + 1])

@@ -14,7 +14,7 @@ from xnorweave.errors import NetworkError
 from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.rounding import Rounding
 from xnorweave.importers.folding.rules import Rule
-from xnorweave.network import InputSpec, Layer, MaxPool, Padding
+from xnorweave.network import Add, InputSpec, Layer, MaxPool, Padding
 
 __all__ = [
     "Activations",
@@ -209,6 +209,10 @@ class Sums(_Signal):
         Poolings since; they move behind the threshold.
     rising : int array [out]
         Where there are poolings, whether the channel's value rises (1), falls (-1) or rests (0) with the accumulator.
+    adds : tuple of Add
+        Residual additions, whose values the accumulator counts too.
+    carried : bool
+        Whether a later addition takes these sums.
     """
 
     weights: NDArray[np.int8]
@@ -226,6 +230,13 @@ class Sums(_Signal):
     offset: tuple[Fraction, ...]
     pools: tuple[MaxPool, ...] = ()
     rising: NDArray[np.int64] | None = None
+    adds: tuple[Add, ...] = ()
+    carried: bool = False
+
+    @property
+    def keeps_signs(self) -> bool:
+        """Whether the weights cannot be negated, since additions count with them."""
+        return self.carried or bool(self.adds)
 
     @property
     def high(self) -> NDArray[np.int64]:

@@ -46,9 +46,9 @@ class _Firing:
 def quantize(sums: Sums, step: Step) -> Activations:
     """The layer's weights and thresholds, where ``step`` is a quantizer.
 
-    A channel whose values fall for larger sums gets all its weights negated; where the largest sum was pooled, its
-    activations stand for their negatives instead, and the next layer's weights are negated. A threshold that is never
-    or always reached is out of reach of the sums.
+    A channel whose values fall for larger sums gets all its weights negated; where the largest sum was pooled, or the
+    sum counts in a residual addition, its activations stand for their negatives instead, and the next layer's
+    weights are negated. A threshold that is never or always reached is out of reach of the sums.
 
     Raises
     ------
@@ -61,6 +61,11 @@ def quantize(sums: Sums, step: Step) -> Activations:
             f"its sums have {sums.count} values in {len(sums.low)} channels, too many to check them all; "
             "quantize the input to fewer bits"
         )
+    if sums.keeps_signs and sums.rising is not None and (sums.rising < 0).any():
+        raise UnsupportedError(
+            f"channel {int(sums.rising.argmin())} has a negative scale behind a residual addition and a max pooling; "
+            "train the batch norm there with scales above 0"
+        )
     values = _values(step, len(sums.low))
     firing = _fires(sums, step, values)
     weights = np.where(firing.negated.reshape(-1, *[1] * (sums.weights.ndim - 1)), -sums.weights, sums.weights)
@@ -70,7 +75,7 @@ def quantize(sums: Sums, step: Step) -> Activations:
     threshold = Threshold(
         name=f"{layer.name}_{'sign' if thresholds.shape[1] == 1 else 'levels'}", thresholds=thresholds
     )
-    layers: list[Layer] = [*sums.layers, layer, threshold]
+    layers: list[Layer] = [*sums.layers, layer, *sums.adds, threshold]
     for pool in sums.pools:
         layers.append(MaxPool(name=f"pool{_count(layers, MaxPool) + 1}", size=pool.size, stride=pool.stride))
     notes = (*sums.notes, *_notes(layer.name, firing, sums))
@@ -131,7 +136,7 @@ def _fires(sums: Sums, step: Step, pool: NDArray[np.float32]) -> _Firing:
             _check_every_order(sums, values, rows, fires, fires_at(shift=-1), fires_at(shift=1))
         falls, rises = fires[:, 0] > fires[:, -1], fires[:, 0] < fires[:, -1]
         # Poolings keep the largest of the sums as they are then: their order decides, where there are any.
-        negated[rows] = np.where(rising[rows] != 0, rising[rows] < 0, falls)
+        negated[rows] = np.where(rising[rows] != 0, rising[rows] < 0, falls & (not sums.keeps_signs))
         turned[rows], constant[rows] = np.where(negated[rows], rises, falls), ~falls & ~rises
         # Reversing the order of the values is what negating the weights does.
         ascending = np.where(negated[rows, None], fires[:, ::-1], fires)
@@ -226,9 +231,11 @@ def _notes(name: str, firing: _Firing, sums: Sums) -> list[str]:
     if negated := int((firing.negated & ~firing.constant).sum()):
         notes.append(f"{name}: weights of {negated} of {channels} channels negated, whose scale is negative")
     if turned := int(firing.turned.sum()):
+        place = "in front of a residual addition" if sums.carried else "behind a residual addition"
+        place = place if sums.keeps_signs else "behind a max pooling"
         notes.append(
             f"{name}: activations of {turned} of {channels} channels stand for their negatives, since their scale "
-            "turns negative behind a max pooling"
+            f"turns negative {place}"
         )
     if constant := int(firing.constant.sum()):
         notes.append(f"{name}: {constant} of {channels} channels are the same for every input")

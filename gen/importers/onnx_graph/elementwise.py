@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding import rules
 from xnorweave.importers.folding.files import quoted
+from xnorweave.importers.folding.residual import added
 from xnorweave.importers.folding.rules import Rule
 from xnorweave.importers.folding.signals import Signal, Step
 from xnorweave.importers.folding.steps import along, applied, apply_step, normalized
@@ -21,7 +22,9 @@ _BINARY = {"Add": rules.ADD, "Sub": rules.SUBTRACT, "Mul": rules.MULTIPLY, "Div"
 def _binary(call: Call) -> Value:
     rule, left, right = _BINARY[call.node.op], *call.values
     if isinstance(left, Signal) and isinstance(right, Signal):
-        raise UnsupportedError(BRANCHES)
+        if rule is not rules.ADD:
+            raise UnsupportedError(BRANCHES)
+        return added(left, right)
     if isinstance(left, Signal):
         if rule is rules.DIVIDE and not call.floats(1, "divisor").all():
             raise NetworkError("divides by 0; check its constants")

@@ -1,12 +1,15 @@
 """Following a graph from its input to its output, node by node."""
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 
 from xnorweave.errors import NetworkError, UnsupportedError, located
 from xnorweave.importers.folding.files import quoted
 from xnorweave.importers.folding.image import PixelRule, image_layout, pixels_of
 from xnorweave.importers.folding.pooling import finished
-from xnorweave.importers.folding.signals import Pixels, Signal, Words
+from xnorweave.importers.folding.signals import Pixels, Signal, Sums, Words
 
 # The modules that register handlers.
 from xnorweave.importers.onnx_graph import constants, elementwise, linear, pooling
@@ -46,7 +49,7 @@ def evaluate(graph: Graph, pixels: PixelRule) -> tuple[Pixels, Signal]:
     computed = _compute(graph, of_constants, values)
     image = _input(graph, _pixel_rule(graph, values) if pixels == "auto" else pixels)
     values[graph.input_name] = image
-    _compute(graph, of_the_image, values, computed)
+    _compute(graph, of_the_image, values, computed, carried=_carried(of_the_image))
     with located(f"output {quoted(graph.output_name)}"):
         output = _value(values, graph.output_name)
         if isinstance(output, np.ndarray):
@@ -86,13 +89,23 @@ def _divided(graph: Graph) -> tuple[list[Node], list[Node]]:
     return of_constants, others
 
 
-def _compute(graph: Graph, nodes: list[Node], values: dict[str, Value], computed: int = 0) -> int:
+def _carried(nodes: list[Node]) -> frozenset[str]:
+    """Tensors that an addition of two branches takes, and another node too."""
+    given = {name for node in nodes for name in node.outputs}
+    uses = Counter(name for node in nodes for name in node.inputs)
+    sums = [name for node in nodes if node.op == "Add" and given.issuperset(node.inputs) for name in node.inputs]
+    return frozenset(name for name in sums if uses[name] > 1)
+
+
+def _compute(
+    graph: Graph, nodes: list[Node], values: dict[str, Value], computed: int = 0, carried: frozenset[str] = frozenset()
+) -> int:
     """Add what nodes give to ``values``; gives the number of constants computed, ``computed`` of them before."""
     for node in nodes:
         with located(f"node {node.label}"):
             inputs = tuple(_value(values, name) if name else None for name in node.inputs)
             name, value = call(node, inputs, graph.opset)
-            values[name] = value
+            values[name] = replace(value, carried=True) if isinstance(value, Sums) and name in carried else value
             computed += _owned(value)
             if computed > MAX_COMPUTED_VALUES:
                 raise NetworkError(f"constants computed so far have more than {MAX_COMPUTED_VALUES} values; fold them")

@@ -24,8 +24,8 @@ Value = NDArray | Signal
 Handler = Callable[["Call"], Value]
 
 BRANCHES = (
-    "joins two branches of the graph, as a residual connection does; only chains are supported, in which each node "
-    "takes the one before it and constants: train without the branch"
+    "joins two branches of the graph; only chains are supported, in which each node takes the one before it and "
+    "constants, and an Add of an earlier layer's values: train without the branch"
 )
 _QONNX = ("onnx.brevitas", "qonnx.custom_op.general", "finn.custom_op.general")
 
