@@ -199,7 +199,7 @@ def test_the_largest_values_behind_a_scale_are_allowed() -> None:
     [
         ([], r"network: 0 layers, not 1 to 256"),
         ([conv(), conv("d", channels=4)], r"d: takes bits, but conv gives sums; put a Threshold between"),
-        ([sign(channels=1)], r"sign: a Threshold follows a Conv2D or a Dense; here it gets pixels"),
+        ([sign(channels=1)], r"sign: a Threshold follows a Conv2D, an Add or a Dense; here it gets pixels"),
         ([conv(), sign(), sign("again")], r"again: a Threshold follows .*; here it gets bits"),
         ([conv(), MaxPool(name="p")], r"p: pools sums; put it behind the Threshold, which gives the same result"),
         ([MaxPool(name="p")], r"p: pools pixels; only activations behind a Threshold, or bits, can be pooled"),
