@@ -7,10 +7,11 @@ from dataclasses import replace
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from xnorweave.core import Core
 from xnorweave.design import TOP_MODULE, Design
 from xnorweave.hw.adder_graph import KernelUnit
 from xnorweave.hw.shared_module import ModuleLibrary, SharedUnit, UnitComponent
-from xnorweave.lower import Core, lower
+from xnorweave.lower import lower
 from xnorweave.network import Network
 from xnorweave.network_file import network_digest
 from xnorweave.passes.plan import make_plan

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import NetworkError
+from xnorweave.layers import MAX_LAYERS
 from xnorweave.network import (
-    MAX_LAYERS,
     Add,
     ArgMax,
     Conv2D,

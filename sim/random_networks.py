@@ -73,9 +73,10 @@ def random_residual_network(rng: np.random.Generator, *, largest_side: int = 9, 
     Some maps shrink by a pooling and grow again by a padded convolution.
     """
     channels = int(rng.integers(1, largest_channels + 1))
-    shape = (channels, *(int(rng.integers(2, largest_side + 1)) for _ in range(2)))
+    height, width = (int(rng.integers(2, largest_side + 1)) for _ in range(2))
+    shape = channels, height, width
     kind = rng.random() < 0.5
-    spec = InputSpec(kind="bits" if kind else "pixels", shape=(int(rng.integers(1, 4)), *shape[1:]))
+    spec = InputSpec(kind="bits" if kind else "pixels", shape=(int(rng.integers(1, 4)), height, width))
     layers: list[Layer] = []
     values, sources = _input_values(spec), list[str]()
     for index in range(int(rng.integers(2, 6))):
@@ -83,9 +84,9 @@ def random_residual_network(rng: np.random.Generator, *, largest_side: int = 9, 
         if layers and min(shape[1:]) > 2 and rng.random() < 0.25:
             grown = 1
             layers.append(MaxPool(name=f"pool{index}", size=2, stride=1))
-        layers.append(_same_size(rng, f"conv{index}", inputs, channels, grown))
-        fresh.append(layers[-1].name)
-        reach = layers[-1].weights[0].size * max(map(abs, values))
+        layers.append(conv := _same_size(rng, f"conv{index}", inputs, channels, grown))
+        fresh.append(conv.name)
+        reach = conv.weights[0].size * max(map(abs, values))
         for number in range(int(rng.choice([0, 1, 1, 2])) if sources else 0):
             layers.append(Add(name=f"add{index}_{number}", source=str(rng.choice(sources))))
             fresh.append(layers[-1].name)
@@ -225,7 +226,7 @@ def _scale(rng: np.random.Generator, name: str, scores: Dense, values: tuple[int
     spread = 2**bits * max(map(abs, values)) * scores.weights.shape[1]
     offsets = rng.integers(-spread, spread + 1, channels)
     factors[rng.random(channels) < 0.1], offsets[rng.random(channels) < 0.1] = 0, 0
-    return Scale(name=name, factors=factors, offsets=offsets)
+    return Scale(name=name, factors=factors.astype(np.int32), offsets=offsets)
 
 
 def _input_values(spec: InputSpec) -> tuple[int, int]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from trials.records import Case, Trial, versions
 from xnorweave.boards.mapping import synthesize_core
+from xnorweave.core import Core
 from xnorweave.design import Design
 from xnorweave.emit import emit
 from xnorweave.errors import MismatchError, UnsupportedError
-from xnorweave.lower import Core, lower
+from xnorweave.lower import lower
 from xnorweave.network import Network
 from xnorweave.passes.plan_types import Plan
 from xnorweave.passes.share import STRATEGIES

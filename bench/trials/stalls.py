@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trials.networks import Draw, draw, faults_in, parts
 from trials.records import Case, Trial, versions
-from xnorweave.lower import Core
+from xnorweave.core import Core
 from xnorweave.sim.run import Pattern
 
 __all__ = ["PATTERNS", "TRIAL", "faults_under"]

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from xnorweave.errors import NetworkError, UnsupportedError, located
 from xnorweave.importers.bnn_pynq import from_arrays
 from xnorweave.importers.packed_files import ARCHIVE_SUFFIXES, read_files
-from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Network
+from xnorweave.layers import MAX_CHANNELS, MAX_LAYERS
+from xnorweave.network import Network
 
 __all__ = ["decode", "from_folder"]
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorweave.errors import UnsupportedError
+from xnorweave.layers import BINARY
 from xnorweave.network import (
-    BINARY,
     Add,
     ArgMax,
     Conv2D,

@@ -3,8 +3,9 @@ import contextlib
 import numpy as np
 import pytest
 
+from xnorweave.core import Core
 from xnorweave.errors import UnsupportedError
-from xnorweave.lower import Core, lower
+from xnorweave.lower import lower
 from xnorweave.network import Conv2D, Network
 from xnorweave.passes.plan import make_plan
 from xnorweave.passes.share import STRATEGIES

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from xnorweave.core import Core
 from xnorweave.errors import MismatchError, NetworkError, UnsupportedError
 from xnorweave.folded_cost import least_buffer_rows
-from xnorweave.lower import Core, lower
+from xnorweave.lower import lower
 from xnorweave.network import Add, ArgMax, Conv2D, Dense, GlobalSum, InputSpec, Layer, MaxPool, Network, Threshold
 from xnorweave.network_file import load_network, save_network
 from xnorweave.passes.choose_plan import Budget, choose_plan

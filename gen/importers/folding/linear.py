@@ -15,7 +15,8 @@ from xnorweave.importers.folding.layout import Layout
 from xnorweave.importers.folding.offsets import border
 from xnorweave.importers.folding.rounding import EXACT_FLOAT32, Rounding
 from xnorweave.importers.folding.signals import Pixels, Signal, Step, Sums, Totals, fractions_of
-from xnorweave.network import MAX_CHANNELS, MAX_LAYERS, Conv2D, Dense, InputSpec, Padding
+from xnorweave.layers import MAX_CHANNELS, MAX_LAYERS
+from xnorweave.network import Conv2D, Dense, InputSpec, Padding
 
 __all__ = ["conv_sums", "dense_sums", "within_sum"]
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from xnorweave.errors import UnsupportedError
 from xnorweave.importers.folding.rules import Bound
 from xnorweave.importers.folding.signals import Activations, Step, Sums, fractions_of
-from xnorweave.network import MAX_LEVELS, Conv2D, Dense, Layer, MaxPool, Threshold
+from xnorweave.layers import MAX_LEVELS
+from xnorweave.network import Conv2D, Dense, Layer, MaxPool, Threshold
 
 __all__ = ["MAX_VALUES", "quantize", "weighted_layer"]
 

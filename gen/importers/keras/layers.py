@@ -26,7 +26,8 @@ from xnorweave.importers.keras.options import (
     shown,
     whole,
 )
-from xnorweave.network import MAX_STRIDE, Padding, Shape
+from xnorweave.layers import MAX_STRIDE
+from xnorweave.network import Padding, Shape
 
 __all__ = ["HANDLERS", "channels_first", "factors", "plain_map", "quantized"]
 

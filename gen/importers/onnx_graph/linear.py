@@ -8,7 +8,7 @@ from xnorweave.importers.folding.linear import conv_sums, dense_sums, within_sum
 from xnorweave.importers.folding.signals import Pixels
 from xnorweave.importers.onnx_graph.constants import finite
 from xnorweave.importers.onnx_graph.registry import Call, Value, handles
-from xnorweave.network import MAX_CHANNELS, MAX_STRIDE
+from xnorweave.layers import MAX_CHANNELS, MAX_STRIDE
 
 __all__: list[str] = []
 

@@ -9,7 +9,8 @@ from typing import Any
 from xnorweave.errors import NetworkError, UnsupportedError
 from xnorweave.importers.folding.files import quoted, read_bytes
 from xnorweave.importers.folding.image import PixelRule
-from xnorweave.network import MAX_CHANNELS, MAX_SIDE, Shape
+from xnorweave.layers import MAX_CHANNELS, MAX_SIDE
+from xnorweave.network import Shape
 
 __all__ = ["KINDS", "Description", "Entry", "read_description"]
 

@@ -17,7 +17,8 @@ from xnorweave.importers.folding.signals import Classes, Signal
 from xnorweave.importers.folding.steps import along, applied, normalized
 from xnorweave.importers.pytorch.description import Entry
 from xnorweave.importers.pytorch.tensors import Tensors
-from xnorweave.network import MAX_STRIDE, Padding
+from xnorweave.layers import MAX_STRIDE
+from xnorweave.network import Padding
 
 __all__ = ["behind"]
 
