@@ -260,13 +260,16 @@ def test_workers_of_a_scheduler_that_is_there(net, tmp_path):
 
 @pytest.mark.slow
 def test_hundreds_of_candidates_with_workers_killed_at_random(tmp_path, monkeypatch, rng):
-    """The shipped network on three boards; one worker dies while it estimates, one while it builds."""
-    boards = ("icebreaker", "ice40-hx8k-b-evn", "icesugar")
-    sweep = options(boards=boards, clocks_mhz=(16.0, 20.0, 24.0), effort=Effort(builds=2), workers=4)
+    """The shipped network on two boards; one worker dies while it estimates, one while it builds.
+
+    Most of the time goes into four builds, and into each worker's first estimate.
+    """
+    boards, clocks_mhz = ("icebreaker", "icesugar"), (16.0, 20.0)
+    sweep = options(boards=boards, clocks_mhz=clocks_mhz, effort=Effort(builds=2), workers=4)
     explore("fashion_mnist", tmp_path / "undisturbed", sweep, Silent())
     disturbed = tmp_path / "disturbed"
     disturbed.mkdir()
-    estimates = len(boards) * 3 * 11 * 4
+    estimates = len(boards) * len(clocks_mhz) * 11 * 4
     moments = [(int(rng.integers(1, estimates)), 0.0), (estimates, float(rng.uniform(0, 20)))]
     with (
         counting(tmp_path / "counts", monkeypatch) as counts,
