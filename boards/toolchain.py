@@ -17,11 +17,11 @@ from xnorweave.design import Design
 from xnorweave.errors import UnsupportedError
 from xnorweave.processes import run_tool
 
-__all__ = ["CoreSynthesis", "Progress", "Synthesis", "synthesize", "synthesize_core"]
+__all__ = ["BITSTREAMS", "CoreSynthesis", "Progress", "Synthesis", "synthesize", "synthesize_core"]
 
 _TOP = "top"
 _CONSTRAINTS = (".pcf", ".lpf")
-_BITSTREAMS = {"ice40": "top.bin", "ecp5": "top.bit"}
+BITSTREAMS = {"ice40": "top.bin", "ecp5": "top.bit"}
 # Shares of the whole that are done when each tool begins, and when nextpnr ends.
 _LINK, _PLACE, _PACK = 0.3, 0.4, 0.97
 
@@ -180,7 +180,7 @@ def _place_and_pack(
         tool=packer_argv[0],
         remedy=tools.remedy,
     )
-    check_bitstream(folder / _BITSTREAMS[board.family], board.family, tools.remedy)
+    check_bitstream(folder / BITSTREAMS[board.family], board.family, tools.remedy)
     return placement
 
 
@@ -197,7 +197,7 @@ def _result(plan: BoardPlan, placement: Placement, cells: CellCounts, versions: 
         clock_mhz=plan.clock_mhz,
         baud=plan.baud,
         baud_error_percent=round(plan.baud_error_percent, 3),
-        bitstream=_BITSTREAMS[plan.board.family],
+        bitstream=BITSTREAMS[plan.board.family],
         tools=versions,
         critical_path=placement.critical_path,
     )

@@ -215,7 +215,7 @@ def import_(
 ) -> Outcome:
     """Read another tool's network, compare it with that tool, and write it as a network file of ours."""
     options = commands.ImportOptions(pixels=pixels.value, images=check_images, seed=seed, data=check_data)
-    return _outcome(lambda _: commands.import_(file, output, options), json)
+    return _outcome(lambda stages: commands.import_(file, output, options, stages), json)
 
 
 @app.command()
@@ -677,7 +677,11 @@ def doctor(json: Json = False) -> Outcome:
             "; ".join(f"{tool['name']}: {tool['problem']}; remedy: {tool['remedy']}" for tool in wrong)
         )
 
-    return _outcome(lambda _: commands.doctor(), json, check)
+    def work(stages: Stages) -> Report:
+        stages.start("looking for tools")
+        return commands.doctor()
+
+    return _outcome(work, json, check)
 
 
 def _print_version(wanted: bool) -> None:

@@ -21,7 +21,7 @@ from xnorweave.passes.compress import Compression, CompressOptions, Examples, Po
 from xnorweave.passes.workers import usable_cpus
 from xnorweave.sim import golden
 
-__all__ = ["compress_network", "images_to_compress_on", "split_images"]
+__all__ = ["compress_network", "split_images"]
 
 _MOST_CALIBRATION = 1000
 _FEWEST_IMAGES = 50
@@ -55,7 +55,7 @@ def compress_network(
         As `compress`.
     """
     network, found = source.network, find_images(source, data, images)
-    calibration, validation = _split(source, found, data, options)
+    calibration, validation = split_images(network, found, str(data or source.images), options.seed)
     progress = output.with_name(f".{output.name}.progress.json")
     store = _FileStore(progress, _digest(network, found, options))
     stages.start(f"compressing {network.name}", 1000)
@@ -78,23 +78,6 @@ def compress_network(
     progress.unlink(missing_ok=True)
     part = compression_part(result, options, calibration_images=len(calibration.labels))
     return head(result.network) | {"compression": part, "written": str(output)}
-
-
-def images_to_compress_on(
-    source: Source, data: Path | None, options: CompressOptions, images: int | None
-) -> tuple[Examples, Examples]:
-    """Those to calibrate with, and those to count right answers on.
-
-    Raises
-    ------
-    DataError
-        Where they have no labels, or are too few.
-    """
-    return _split(source, find_images(source, data, images), data, options)
-
-
-def _split(source: Source, found: ImageSet, data: Path | None, options: CompressOptions) -> tuple[Examples, Examples]:
-    return split_images(source.network, found, str(data or source.images), options.seed)
 
 
 def compression_part(found: Compression, options: CompressOptions, *, calibration_images: int) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from typing import Any
 
 from xnorweave.boards.catalogue import board as find_board
 from xnorweave.boards.liberty import read_liberty
+from xnorweave.boards.toolchain import BITSTREAMS
 from xnorweave.boards.tools import tool_versions
 from xnorweave.build_folder import check_build_folder
-from xnorweave.commands.compressing import images_to_compress_on
+from xnorweave.commands.compressing import split_images
 from xnorweave.commands.hardware import fastest_simulator, images_of_build, plan_of_no_board
 from xnorweave.commands.networks import known_strategy
 from xnorweave.commands.options import BuildOptions, GateOptions, GenerateOptions, SimulationOptions
 from xnorweave.commands.planning import choice_for, plan
-from xnorweave.commands.source import Report, Source, head
+from xnorweave.commands.source import Report, Source, find_images, head
 from xnorweave.commands.training import TrainOptions, recipe_to_train
 from xnorweave.console import Stages
 from xnorweave.errors import ToolchainError
@@ -40,7 +41,6 @@ __all__ = [
     "dry_train",
 ]
 
-_BITSTREAMS = {"ice40": "top.bin", "ecp5": "top.bit"}
 _CORE = ("design.v", "plan.json")
 _REPORTS = ("report.json", "report.html")
 
@@ -77,7 +77,8 @@ def _on_board(network: Network, output: Path, options: BuildOptions, stages: Sta
     check_build_folder(output, force=options.force)
     tools = tool_versions(board.family)
     report = plan(network, options.board, options.plan, stages=stages)
-    choice_for(network, board, options.plan)  # which refuses a file's plan that cannot fit
+    if options.plan.file is not None:
+        choice_for(network, board, options.plan)  # which refuses a plan that cannot fit
     does = [
         f"share results of the wired layers (strategy {strategy}), and prove every adder graph",
         "generate Verilog",
@@ -85,7 +86,7 @@ def _on_board(network: Network, output: Path, options: BuildOptions, stages: Sta
         f"map it to cells of {board.device} with Yosys",
         f"place and route it with nextpnr-{board.family}, seed {options.seed}, and pack the bitstream",
     ]
-    files = [*_CORE, *_REPORTS, "core_netlist.v", _BITSTREAMS[board.family], "logs of the tools"]
+    files = [*_CORE, *_REPORTS, "core_netlist.v", BITSTREAMS[board.family], "logs of the tools"]
     return report | dry_part(does, _in(output, files), tools)
 
 
@@ -133,7 +134,8 @@ def dry_compress(
     source: Source, data: Path | None, output: Path, options: CompressOptions, *, images: int | None
 ) -> Report:
     """What `compress` would do."""
-    calibration, validation = images_to_compress_on(source, data, options, images)
+    found = find_images(source, data, images)
+    calibration, validation = split_images(source.network, found, str(data or source.images), options.seed)
     does = [
         f"choose kernels by {len(calibration.labels)} images, count right answers on {len(validation.labels)} others",
         f"lower {options.objective} while at most {options.max_loss:g} % of these are lost, on {usable_cpus()} CPUs",
