@@ -156,7 +156,13 @@ def mapping_script(popcounts: Mapping[str, tuple[int, int, int]], family: Family
 
 
 def link_core(
-    core: CoreSynthesis, design: Design, top_rtlil: str, folder: Path, *, timeout_s: float = 600
+    core: CoreSynthesis,
+    design: Design,
+    top_rtlil: str,
+    folder: Path,
+    *,
+    timeout_s: float = 600,
+    on_line: Callable[[str], None] | None = None,
 ) -> CellCounts:
     """Map what is around the core, put the mapped core in its place, and write ``top.json`` for nextpnr.
 
@@ -172,6 +178,8 @@ def link_core(
         Where to work.
     timeout_s : float
         Longest run of Yosys, in seconds.
+    on_line : callable, optional
+        Called with every line of Yosys' output.
 
     Raises
     ------
@@ -192,7 +200,7 @@ def link_core(
         "tee -q -o top_stat.json stat -json",
         "write_json top.json",
     ]
-    run_yosys(script, folder=folder, log="top.log", timeout_s=timeout_s)
+    run_yosys(script, folder=folder, log="top.log", timeout_s=timeout_s, on_line=on_line)
     return count_cells(folder / "top_stat.json")
 
 

@@ -1,8 +1,6 @@
 """From a core to a board's bitstream."""
 
 import json
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from xnorweave.boards.catalogue import Board
 from xnorweave.boards.link_format import LinkKind
 from xnorweave.boards.mapping import CellCounts, CoreSynthesis, link_core, synthesize_core
 from xnorweave.boards.placement import Placement, check_fits, check_placed, place, places_of, read_report
+from xnorweave.boards.progress import LINKING, MAPPING, Follower, PlaceFollower, Progress, silent
 from xnorweave.boards.tools import PlaceTools, find_place_tools, tool_versions
 from xnorweave.boards.top import BoardPlan, BoardTop, plan_board
 from xnorweave.boards.whitespace import add_fillers
@@ -19,20 +18,13 @@ from xnorweave.design import Design
 from xnorweave.errors import UnsupportedError
 from xnorweave.processes import run_tool
 
-__all__ = ["CoreSynthesis", "Progress", "Synthesis", "synthesize", "synthesize_core"]
-
-Progress = Callable[[str, float | None], None]
+__all__ = ["BITSTREAMS", "CoreSynthesis", "Progress", "Synthesis", "synthesize", "synthesize_core"]
 
 _TOP = "top"
 _CONSTRAINTS = (".pcf", ".lpf")
-_BITSTREAMS = {"ice40": "top.bin", "ecp5": "top.bit"}
-# Lines of nextpnr's log that begin a stage, what to call it, and the share of the whole run that lies before it.
-_STAGES = (
-    (re.compile(r"Info: Packing"), "packing", 0.4),
-    (re.compile(r"Info: Running .*placer|Info: Creating initial analytic"), "placing", 0.45),
-    (re.compile(r"Info: (Setting up routing|Routing|Running router)"), "routing", 0.7),
-    (re.compile(r"Info: Critical path report"), "analysing timing", 0.95),
-)
+BITSTREAMS = {"ice40": "top.bin", "ecp5": "top.bit"}
+# Shares of the whole that are done when each tool begins, and when nextpnr ends.
+_LINK, _PLACE, _PACK = 0.3, 0.4, 0.97
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,24 +128,22 @@ def synthesize(
             f"{board.name}: the network gives {design.output_words} words a frame, the link answers with one; "
             "end the network with an ArgMax, or use `xnorweave generate`"
         )
-    tell: Progress = progress if progress is not None else _silent
+    tell: Progress = progress if progress is not None else silent
     board_plan = plan_board(board, clock_mhz, link)
     tools, versions = find_place_tools(board.family), tool_versions(board.family)
     if core is None:
         tell("mapping", 0.0)
-        core = synthesize_core(design, board.family, folder, timeout_s=timeout_s)
+        mapping = Follower(tell, MAPPING, begin=0.0, end=_LINK)
+        core = synthesize_core(design, board.family, folder, timeout_s=timeout_s, on_line=mapping)
     check_fits(core.cells, board)
-    tell("linking", 0.3)
+    tell("linking", _LINK)
     files = board.platform().prepare(BoardTop(design, board_plan), _TOP, emit_src=False).files
-    cells = link_core(core, design, files[f"{_TOP}.il"], folder, timeout_s=timeout_s)
+    linking = Follower(tell, LINKING, begin=_LINK, end=_PLACE)
+    cells = link_core(core, design, files[f"{_TOP}.il"], folder, timeout_s=timeout_s, on_line=linking)
     check_fits(cells, board)
     placement = _place_and_pack(files, tools, board, cells, folder, seed, board_plan.clock_mhz, timeout_s, tell)
     tell("done", 1.0)
     return _result(board_plan, placement, cells, versions)
-
-
-def _silent(stage: str, share: float | None) -> None:
-    pass
 
 
 def _place_and_pack(
@@ -182,12 +172,12 @@ def _place_and_pack(
         folder,
         seed=seed,
         timeout_s=timeout_s,
-        on_line=_stage_teller(tell),
+        on_line=PlaceFollower(tell, begin=_PLACE, end=_PACK),
         fillers=fillers,
     )
     placement = read_report(folder / "nextpnr.json", board, clock_mhz, fillers=fillers)
     check_placed(placement, board, clock_mhz)
-    tell("packing the bitstream", 0.97)
+    tell("packing the bitstream", _PACK)
     packer_argv = commands[2]
     run_tool(
         [*tools.packer, *packer_argv[1:]],
@@ -197,22 +187,8 @@ def _place_and_pack(
         tool=packer_argv[0],
         remedy=tools.remedy,
     )
-    check_bitstream(folder / _BITSTREAMS[board.family], board.family, tools.remedy)
+    check_bitstream(folder / BITSTREAMS[board.family], board.family, tools.remedy)
     return placement
-
-
-def _stage_teller(tell: Progress) -> Callable[[str], None]:
-    """Turn lines of nextpnr's log into stages, each told once."""
-    left = list(_STAGES)
-
-    def on_line(line: str) -> None:
-        for index, (pattern, stage, share) in enumerate(left):
-            if pattern.match(line):
-                del left[: index + 1]
-                tell(stage, share)
-                return
-
-    return on_line
 
 
 def _result(plan: BoardPlan, placement: Placement, cells: CellCounts, versions: dict[str, str]) -> Synthesis:
@@ -228,7 +204,7 @@ def _result(plan: BoardPlan, placement: Placement, cells: CellCounts, versions: 
         clock_mhz=plan.clock_mhz,
         baud=plan.baud,
         baud_error_percent=round(plan.baud_error_percent, 3),
-        bitstream=_BITSTREAMS[plan.board.family],
+        bitstream=BITSTREAMS[plan.board.family],
         tools=versions,
         link=plan.link,
         critical_path=placement.critical_path,

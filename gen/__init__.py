@@ -1,22 +1,41 @@
 """xnorweave: trained binarized networks to small, proven, open-flow hardware."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from xnorweave.importers import load_any as load
 from xnorweave.network import Network
 from xnorweave.network_file import load_network, save_network
 
 if TYPE_CHECKING:
+    from xnorweave.api import BoardPlan, Build, LoadedNetwork, load
     from xnorweave.boards.host import Board
 
-__all__ = ["Board", "Network", "__version__", "load", "load_network", "save_network"]
+__all__ = [
+    "Board",
+    "BoardPlan",
+    "Build",
+    "LoadedNetwork",
+    "Network",
+    "__version__",
+    "load",
+    "load_network",
+    "save_network",
+]
 __version__ = "0.1.0"
+
+# Loaded where they are asked for: they need every room, and the serial port's package, and nothing below them does.
+_LATE = {
+    "Board": "xnorweave.boards.host",
+    "BoardPlan": "xnorweave.api",
+    "Build": "xnorweave.api",
+    "LoadedNetwork": "xnorweave.api",
+    "load": "xnorweave.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load `Board` where it is asked for: it needs the serial port's package, and nothing else here does."""
-    if name == "Board":
-        from xnorweave.boards.host import Board
-
-        return Board
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Give a name of `_LATE`, and keep it."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+    return found

@@ -17,7 +17,7 @@ from typing import Any
 
 from xnorweave.errors import XnorweaveError
 
-__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder", "locked", "read_report"]
+__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder", "check_build_folder", "locked", "read_report"]
 
 REPORT_FORMAT = "xnorweave-report/1"
 _MAX_REPORT_BYTES = 16 << 20
@@ -57,6 +57,19 @@ def build_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(working, ignore_errors=True)
             raise
+
+
+def check_build_folder(path: Path, *, force: bool = False) -> None:
+    """Refuse what `build_folder` would refuse to replace; writes nothing.
+
+    Raises
+    ------
+    BuildFolderError
+        Where ``path`` holds something else than a build.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 -- as there
+    _check_own_folder(path)
+    _check_replaceable(path, force)
 
 
 def _check_own_folder(path: Path) -> None:

@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 
 from xnorweave import __version__, commands, tables
 from xnorweave import explore as exploring
-from xnorweave.commands import Report
+from xnorweave.commands import Report, completing
 from xnorweave.console import Stages, live_stages, print_error, print_json, result_console, stdout_kept_clean
 from xnorweave.errors import ToolchainError, XnorweaveError
 from xnorweave.passes.compress import CompressOptions
@@ -33,7 +33,6 @@ _lost_signals: list[int] = []
 app = typer.Typer(
     name="xnorweave",
     help="Trained binarized neural networks to small, proven FPGA hardware.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -124,12 +123,23 @@ class Wrapper(StrEnum):
     wishbone = "wishbone"
 
 
-Net = Annotated[str, typer.Argument(metavar="NET", help="A shipped network, such as fashion_mnist, or a file.")]
-Board = Annotated[str, typer.Option("--board", "-b", metavar="B", help="A board of `xnorweave boards`.")]
+Net = Annotated[
+    str,
+    typer.Argument(
+        metavar="NET", help="A shipped network, such as fashion_mnist, or a file.", autocompletion=completing.networks
+    ),
+]
+Board = Annotated[
+    str,
+    typer.Option("--board", "-b", metavar="B", help="A board of `xnorweave boards`.", autocompletion=completing.boards),
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; an older build is replaced.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check, and tell what would be done; write nothing, run no tool for long.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace DIR even if it is no build of ours.")]
 Sharing = Annotated[
     Strategy, typer.Option("--strategy", help="How results are shared; auto: the fewest estimated LUTs in each layer.")
@@ -215,7 +225,7 @@ def import_(
 ) -> Outcome:
     """Read another tool's network, compare it with that tool, and write it as a network file of ours."""
     options = commands.ImportOptions(pixels=pixels.value, images=check_images, seed=seed, data=check_data)
-    return _outcome(lambda _: commands.import_(file, output, options), json)
+    return _outcome(lambda stages: commands.import_(file, output, options, stages), json)
 
 
 @app.command()
@@ -254,6 +264,7 @@ def compress(
         int | None, typer.Option("--images", min=1, metavar="N", help="How many of the images to use.")
     ] = None,
     seed: Seed = 0,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Make similar kernels equal, as far as an accuracy budget allows; a killed search goes on where it was."""
@@ -266,6 +277,8 @@ def compress(
             family=family.value,
             seed=seed,
         )
+        if dry_run:
+            return commands.dry_compress(commands.find_network(net), data, output, options, images=images)
         return commands.compress_network(commands.find_network(net), data, output, options, stages, images=images)
 
     return _outcome(work, json)
@@ -273,7 +286,14 @@ def compress(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A preset, such as fashion-mnist, or a .toml file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A preset, such as fashion-mnist, or a .toml file.",
+            autocompletion=completing.presets,
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="NET.npz", help="Network file to write.")],
     data: Annotated[
         Path | None, typer.Option("--data", metavar="PATH", help="Where the images are; default: the recipe's.")
@@ -294,6 +314,7 @@ def train(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="JSON file for recipe and accuracy.")
     ] = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Train a binarized network, and write it as exact integers; a killed run goes on from its checkpoint."""
@@ -308,6 +329,8 @@ def train(
             samples=samples,
             report=report,
         )
+        if dry_run:
+            return commands.dry_train(recipe, output, options)
         return commands.train(recipe, output, options, stages)
 
     return _outcome(work, json)
@@ -321,6 +344,7 @@ def generate(
     plan: PlanFile = None,
     wrapper: Annotated[Wrapper | None, typer.Option("--wrapper", help="A bus to put the core behind as well.")] = None,
     force: Force = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Write the Verilog of a network's core."""
@@ -329,7 +353,10 @@ def generate(
         options = commands.GenerateOptions(
             strategy=strategy.value, plan=plan, wrapper=None if wrapper is None else wrapper.value, force=force
         )
-        return commands.generate(commands.find_network(net).network, output, options, stages)
+        network = commands.find_network(net).network
+        if dry_run:
+            return commands.dry_generate(network, output, options)
+        return commands.generate(network, output, options, stages)
 
     return _outcome(work, json)
 
@@ -346,6 +373,7 @@ def simulate(
     stall: Share = 0.0,
     seed: Seed = 0,
     plan: PlanFile = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Run images through the design, and compare with the golden model."""
@@ -362,36 +390,21 @@ def simulate(
             seed=seed,
             plan=plan,
         )
+        if dry_run:
+            return commands.dry_simulate(source.network, frames, run)
         return commands.simulate(source.network, frames, run, stages)
 
-    return _outcome(work, json, commands.mismatch_error)
-
-
-def _build_options(
-    command: str,
-    net: str,
-    board: str,
-    strategy: Strategy,
-    plan: commands.PlanOptions,
-    seed: int,
-    link: LinkLines,
-    force: bool,
-    **own: object,
-) -> commands.BuildOptions:
-    """What `synth` and `build` share; ``own`` is what else the command line says."""
-    own |= {} if link is LinkLines.uart else {"link": link.value}
-    given = {"fps": plan.fps, "clock": plan.clock_mhz, "plan": plan.file, "strategy": strategy.value, "seed": seed}
-    line = commands.command_line(command, net, board=board, **own, **given)
-    return commands.BuildOptions(
-        board=board, strategy=strategy.value, plan=plan, seed=seed, link=link.value, force=force, command=line
-    )
+    return _outcome(work, json, None if dry_run else commands.mismatch_error)
 
 
 @app.command()
 def synth(
     net: Net,
     output: Output,
-    board: Annotated[str | None, typer.Option("--board", "-b", metavar="B", help="A board of `boards`.")] = None,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", metavar="B", help="A board of `boards`.", autocompletion=completing.boards),
+    ] = None,
     liberty: Annotated[
         Path | None, typer.Option("--liberty", metavar="FILE", help="Map to this library's standard cells instead.")
     ] = None,
@@ -409,6 +422,7 @@ def synth(
         LinkLines | None, typer.Option("--link", help="Lines between host and board; default: its serial port.")
     ] = None,
     force: Force = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Synthesize, place and route for a board, or map to standard cells, without simulating."""
@@ -421,10 +435,16 @@ def synth(
         network = commands.find_network(net).network
         if board is None:
             gates = commands.GateOptions(liberty=liberty, strategy=strategy.value, plan=plan, force=force)
+            if dry_run:
+                return commands.dry_synth_gates(network, output, gates)
             return commands.synth_gates(network, output, gates, stages)
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
-        placed, lines = 1 if seed is None else seed, link or LinkLines.uart
-        run = _build_options("synth", net, board, strategy, options, placed, lines, force, output=output)
+        placement, lines = 1 if seed is None else seed, link or LinkLines.uart
+        run = commands.build_options(
+            "synth", net, board, strategy.value, options, placement, force, link=lines.value, output=output
+        )
+        if dry_run:
+            return commands.dry_synth(network, output, run, stages)
         return commands.synth(network, output, run, stages)
 
     return _outcome(work, json)
@@ -445,6 +465,7 @@ def build(
     seed: Seed = 1,
     link: LinkOption = LinkLines.uart,
     force: Force = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Do all of it: share, generate, simulate against the golden model, synthesize, report."""
@@ -455,8 +476,9 @@ def build(
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
         chosen = None if simulator is None else simulator.value
         own = {"data": data, "images": images, "simulator": chosen, "output": output}
-        run = _build_options("build", net, board, strategy, options, seed, link, force, **own)
-        return commands.build(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
+        run = commands.build_options("build", net, board, strategy.value, options, seed, force, link=link.value, **own)
+        does = commands.dry_build if dry_run else commands.build
+        return does(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
 
     return _outcome(work, json)
 
@@ -473,9 +495,9 @@ def plan(
 ) -> Outcome:
     """Choose each layer's engine and fold, and show what they cost, without synthesizing."""
 
-    def work(_: Stages) -> Report:
+    def work(stages: Stages) -> Report:
         run = commands.PlanOptions(fps=fps, clock_mhz=clock, file=file)
-        return commands.plan(commands.find_network(net).network, board, run, output)
+        return commands.plan(commands.find_network(net).network, board, run, output, stages=stages)
 
     return _outcome(work, json)
 
@@ -483,9 +505,23 @@ def plan(
 @app.command()
 def explore(
     net: Annotated[
-        str, typer.Argument(metavar="NET|RECIPE", help="A shipped network, a file, or a recipe to train first.")
+        str,
+        typer.Argument(
+            metavar="NET|RECIPE",
+            help="A shipped network, a file, or a recipe to train first.",
+            autocompletion=completing.networks_and_presets,
+        ),
     ],
-    boards: Annotated[str, typer.Option("--boards", "-b", metavar="A,B,...", help="Boards of `xnorweave boards`.")],
+    boards: Annotated[
+        str,
+        typer.Option(
+            "--boards",
+            "-b",
+            metavar="A,B,...",
+            help="Boards of `xnorweave boards`.",
+            autocompletion=completing.board_list,
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder; what is there already is not done again.")
     ],
@@ -522,6 +558,7 @@ def explore(
         str | None,
         typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler to use instead."),
     ] = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Estimate designs for several boards, and build those that may be best; a killed run goes on where it was."""
@@ -538,6 +575,8 @@ def explore(
         workers=workers,
         scheduler=scheduler,
     )
+    if dry_run:
+        return _outcome(lambda _: exploring.dry_explore(net, output, options), json)
     return _outcome(lambda stages: exploring.explore(net, output, options, stages), json, exploring.unfinished)
 
 
@@ -615,7 +654,7 @@ def flash(
         bool,
         typer.Option("--permanent", help="Into the flash, so that it stays; some boards have no other way."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the command, and run nothing.")] = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> Outcome:
     """Load a build onto its board."""
@@ -625,7 +664,12 @@ def flash(
 @app.command()
 def boards(
     net: Annotated[
-        str | None, typer.Argument(metavar="[NET]", help="Tell what fits, too: plan this network on every board.")
+        str | None,
+        typer.Argument(
+            metavar="[NET]",
+            help="Tell what fits, too: plan this network on every board.",
+            autocompletion=completing.networks,
+        ),
     ] = None,
     json: Json = False,
 ) -> Outcome:
@@ -642,12 +686,18 @@ def doctor(json: Json = False) -> Outcome:
     """Look for the tools that builds and simulations need."""
 
     def check(report: Report) -> XnorweaveError | None:
-        missing = [tool for tool in report["tools"] if tool["required"] and tool["version"] is None]
-        if not missing:
+        wrong = [tool for tool in report["tools"] if tool["required"] and tool["problem"] is not None]
+        if not wrong:
             return None
-        return ToolchainError("; ".join(f"{tool['name']}: missing; remedy: {tool['remedy']}" for tool in missing))
+        return ToolchainError(
+            "; ".join(f"{tool['name']}: {tool['problem']}; remedy: {tool['remedy']}" for tool in wrong)
+        )
 
-    return _outcome(lambda _: commands.doctor(), json, check)
+    def work(stages: Stages) -> Report:
+        stages.start("looking for tools")
+        return commands.doctor()
+
+    return _outcome(work, json, check)
 
 
 def _print_version(wanted: bool) -> None:

@@ -31,12 +31,17 @@ def show(report: dict[str, Any], console: Console) -> None:
         ("synthesis", _synthesis),
         ("neighbours", _neighbours),
         ("flash", _facts),
+        ("dry_run", _dry_run),
         ("boards", _boards),
         ("tools", _tools),
     )
     for key, render in parts:
         if report.get(key):
-            console.print(Padding(Group(Text(key.capitalize(), style="bold"), render(report[key])), (0, 0, 1, 0)))
+            console.print(
+                Padding(
+                    Group(Text(key.capitalize().replace("_", " "), style="bold"), render(report[key])), (0, 0, 1, 0)
+                )
+            )
     for key in ("written", "folder"):
         if key in report:
             console.print(Text(f"written: {report[key]}"))
@@ -209,6 +214,17 @@ def _percent(value: int, whole: int) -> str:
     return f"{100 * value / whole:.0f}" if whole else ""
 
 
+def _dry_run(part: _Row) -> Group:
+    """What would be done, step by step, and what would be written."""
+    table = Table.grid(padding=(0, 2))
+    for title, lines in (("would", part["does"]), ("would write", part["writes"])):
+        for number, line in enumerate(lines):
+            table.add_row(Text("" if number else title, style="dim"), Text(line))
+    if part["tools"]:
+        table.add_row(Text("with", style="dim"), _cell(part["tools"]))
+    return Group(table, Text("Nothing was written.", style="dim"))
+
+
 _PLAN_COLUMNS = {
     "name": "layer",
     "engine": "engine",
@@ -278,10 +294,11 @@ def _neighbours(rows: list[_Row]) -> Table:
 
 
 def _tools(rows: list[_Row]) -> Table:
-    table = _table("tool", "version", "needed for", "if missing", left=4)
+    """Tools, and of each that is not as it should be the command that mends it."""
+    table = _table("tool", "version", "needed for", "mend by", left=4)
     for row in rows:
-        missing = row["version"] is None
-        style = ("red" if row["required"] else "yellow") if missing else None
-        found = "missing" if missing else row["version"]
-        table.add_row(row["name"], Text(found, style=style or ""), row["needed_for"], row["remedy"] if missing else "")
+        problem, version = row["problem"], row["version"]
+        style = "" if problem is None else "red" if row["required"] else "yellow"
+        found = ": ".join(filter(None, [version, problem]))
+        table.add_row(row["name"], Text(found, style=style), row["needed_for"], row["remedy"] if problem else "")
     return table

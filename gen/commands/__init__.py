@@ -2,6 +2,15 @@
 
 from xnorweave.commands.classifying import classify
 from xnorweave.commands.compressing import compress_network
+from xnorweave.commands.dry_run import (
+    dry_build,
+    dry_compress,
+    dry_generate,
+    dry_simulate,
+    dry_synth,
+    dry_synth_gates,
+    dry_train,
+)
 from xnorweave.commands.environment import doctor
 from xnorweave.commands.flashing import flash
 from xnorweave.commands.gates import synth_gates
@@ -16,6 +25,7 @@ from xnorweave.commands.options import (
     ImportOptions,
     PlanOptions,
     SimulationOptions,
+    build_options,
     command_line,
 )
 from xnorweave.commands.planning import boards, plan
@@ -35,10 +45,18 @@ __all__ = [
     "TrainOptions",
     "boards",
     "build",
+    "build_options",
     "classify",
     "command_line",
     "compress_network",
     "doctor",
+    "dry_build",
+    "dry_compress",
+    "dry_generate",
+    "dry_simulate",
+    "dry_synth",
+    "dry_synth_gates",
+    "dry_train",
     "find_images",
     "find_network",
     "find_pictures",

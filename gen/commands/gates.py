@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from xnorweave.boards.liberty import CellLibrary, read_liberty
+from xnorweave.boards.progress import GATES, Follower
 from xnorweave.boards.standard_cells import GateSynthesis, map_to_gates
 from xnorweave.build_folder import build_folder
-from xnorweave.commands.hardware import emit_into, logs_kept, plan_of_no_board, shared
+from xnorweave.commands.hardware import emit_into, logs_kept, plan_of_no_board, shared, told_in_percent
 from xnorweave.commands.options import GateOptions
 from xnorweave.commands.source import Report
 from xnorweave.console import Stages
@@ -30,8 +31,9 @@ def synth_gates(network: Network, output: Path, options: GateOptions, stages: St
         made = plan_of_no_board(network, options.plan)
         report, graphs = shared(network, options.strategy, made, "ice40", stages)
         design = emit_into(network, folder, made, graphs, report, stages)
-        stages.start(f"mapping to {'CMOS gates' if library is None else library.name}")
-        report["synthesis"] = _part(map_to_gates(design, library, folder), library)
+        stages.start(f"mapping to {'CMOS gates' if library is None else library.name}", 100)
+        follow = Follower(told_in_percent(stages), GATES, begin=0.0, end=1.0)
+        report["synthesis"] = _part(map_to_gates(design, library, folder, on_line=follow), library)
         report = write_report(folder, report)
     return report | {"folder": str(output)}
 

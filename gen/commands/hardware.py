@@ -15,6 +15,7 @@ from xnorweave.adder_graph import AdderGraph
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
 from xnorweave.boards.link_format import BITS_PER_BYTE, bytes_per_word, packet_bytes
+from xnorweave.boards.progress import Progress
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
 from xnorweave.commands.described import pictures, provenance, usage
@@ -42,13 +43,16 @@ from xnorweave.wrappers import WRAPPER_MODULES, WrapperKind, emit_wrapper
 __all__ = [
     "build",
     "emit_into",
+    "fastest_simulator",
     "generate",
+    "images_of_build",
     "logs_kept",
     "mismatch_error",
     "plan_of_no_board",
     "shared",
     "simulate",
     "synth",
+    "told_in_percent",
 ]
 
 DEFAULT_IMAGES = 50
@@ -88,6 +92,7 @@ def synth(network: Network, output: Path, options: BuildOptions, stages: Stages)
     """Synthesize, place and route into the folder ``output``; gives ``synthesis``."""
     board = find_board(options.board)
     with build_folder(output, force=options.force) as folder, logs_kept(folder):
+        stages.start(f"planning {network.name} for {board.name}")
         chosen = choice_for(network, board, options.plan)
         report, graphs = shared(network, options.strategy, chosen.plan, board.family, stages)
         report |= foreseen(chosen, board, network, options.plan)
@@ -137,20 +142,15 @@ def build(
         Where the board is too small or the clock is missed.
     """
     board = find_board(options.board)
-    count = min(DEFAULT_IMAGES, len(data.frames)) if images is None else images
-    if count > len(data.frames):
-        raise DataError(f"images={count}: only {len(data.frames)} are there; ask for 1 to {len(data.frames)}")
-    if simulator == "golden":
-        raise UnsupportedError(
-            "simulator=golden: is what the hardware is compared with; give amaranth, icarus or verilator"
-        )
+    count = images_of_build(data, images, simulator)
     with build_folder(output, force=options.force) as folder, logs_kept(folder):
+        stages.start(f"planning {network.name} for {board.name}")
         chosen = choice_for(network, board, options.plan)
         made = chosen.plan
         report, graphs = shared(network, options.strategy, made, board.family, stages, control=True)
         report |= foreseen(chosen, board, network, options.plan)
         design = emit_into(network, folder, made, graphs, report, stages)
-        run = SimulationOptions(simulator=simulator or _fastest_simulator(), strategy=options.strategy)
+        run = SimulationOptions(simulator=simulator or fastest_simulator(), strategy=options.strategy)
         report |= _simulate(network, _first(data, count), run, design, stages, made, graphs)
         _add_measured(report)
         _write_plan(folder, report)
@@ -164,6 +164,26 @@ def build(
         report |= provenance(network, options) | usage(network, design, board, report["synthesis"])
         report = write_report(folder, report)
     return report | {"folder": str(output)}
+
+
+def images_of_build(data: ImageSet, images: int | None, simulator: str | None) -> int:
+    """How many images a build simulates.
+
+    Raises
+    ------
+    DataError
+        Where there are fewer than asked for.
+    UnsupportedError
+        For the golden model as simulator.
+    """
+    count = min(DEFAULT_IMAGES, len(data.frames)) if images is None else images
+    if count > len(data.frames):
+        raise DataError(f"images={count}: only {len(data.frames)} are there; ask for 1 to {len(data.frames)}")
+    if simulator == "golden":
+        raise UnsupportedError(
+            "simulator=golden: is what the hardware is compared with; give amaranth, icarus or verilator"
+        )
+    return count
 
 
 def mismatch_error(report: Report) -> MismatchError | None:
@@ -257,7 +277,7 @@ def _golden_accuracy(network: Network, images: ImageSet) -> dict[str, Any]:
     return {"accuracy": {"images": count, "correct": correct, "percent": round(100 * correct / count, 4)}}
 
 
-def _fastest_simulator() -> str:
+def fastest_simulator() -> str:
     usable = usable_simulators()
     return next(name for name in ("verilator", "icarus", "amaranth") if name in usable)
 
@@ -268,15 +288,20 @@ def _first(images: ImageSet, count: int) -> ImageSet:
 
 def _synthesize(design: Design, board: Board, folder: Path, options: BuildOptions, stages: Stages) -> dict[str, Any]:
     stages.start(f"synthesis, placement and routing for {board.name}", 100)
+    how = {"seed": options.seed, "clock_mhz": options.plan.clock_mhz, "link": options.link}
+    done = asdict(synthesize(design, board, folder, progress=told_in_percent(stages), **how))
+    return {name: value for name, value in done.items() if value is not None}
+
+
+def told_in_percent(stages: Stages) -> Progress:
+    """What tools tell of themselves, for a stage of 100 steps."""
 
     def tell(stage: str, share: float | None) -> None:
-        stages.note(stage)
         if share is not None:
             stages.advance(round(100 * share))
+        stages.note(stage)
 
-    how = {"seed": options.seed, "clock_mhz": options.plan.clock_mhz, "link": options.link}
-    done = asdict(synthesize(design, board, folder, progress=tell, **how))
-    return {name: value for name, value in done.items() if value is not None}
+    return tell
 
 
 def _add_measured(report: Report) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xnorweave.commands.options import ImportOptions
 from xnorweave.commands.source import Report, find_network, head
+from xnorweave.console import Stages
 from xnorweave.errors import MismatchError, UnsupportedError, located
 from xnorweave.images import load_images
 from xnorweave.importers.folding.signals import Activations, Classes
@@ -25,7 +26,7 @@ __all__ = ["import_"]
 MAX_BATCH_VALUES = 1 << 24
 
 
-def import_(text: str, output: Path, options: ImportOptions) -> Report:
+def import_(text: str, output: Path, options: ImportOptions, stages: Stages) -> Report:
     """Read a network, check it where it is an ONNX graph, and write it as a file of ours.
 
     Parameters
@@ -36,6 +37,8 @@ def import_(text: str, output: Path, options: ImportOptions) -> Report:
         The file to write; nothing is written where the check fails.
     options : ImportOptions
         What a pixel is, and which images to check.
+    stages : Stages
+        Told how far it is.
 
     Raises
     ------
@@ -48,6 +51,7 @@ def import_(text: str, output: Path, options: ImportOptions) -> Report:
     ToolchainError
         Where the framework does not evaluate the graph.
     """
+    stages.start(f"reading {Path(text).name}")
     path = Path(text)
     if path.suffix.lower() != ".onnx" or not os.path.exists(text):  # noqa: PTH110 -- as in source.py
         network = find_network(text, pixels=options.pixels).network
@@ -61,7 +65,7 @@ def import_(text: str, output: Path, options: ImportOptions) -> Report:
     imported = read_onnx(path, options.pixels)
     images = _images(imported, options)
     with located(path):
-        check = _check(imported, images)
+        check = _check(imported, images, stages)
     if options.images and "package" in check:
         check["seed"] = options.seed
     save_network(imported.network, output)
@@ -79,7 +83,7 @@ def _images(imported: OnnxImport, options: ImportOptions) -> dict[str, NDArray[n
     return sets
 
 
-def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str, Any]:
+def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]], stages: Stages) -> dict[str, Any]:
     """Part ``check`` of the report."""
     if not sets:
         return {"left_out": "no images asked for"}
@@ -91,7 +95,8 @@ def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str
     run = evaluator(imported.graph, indices=indices)
     if run is None:
         return {"left_out": f"needs the package {package}: {INSTALL[package]}"}
-    compared = set[str]()
+    compared, done = set[str](), 0
+    stages.start(f"comparing with {package}", sum(map(len, sets.values())))
     for kind, frames in sets.items():
         result = golden.run(imported.network, frames)
         for number, image in enumerate(imported.inputs(frames)):
@@ -104,6 +109,8 @@ def _check(imported: OnnxImport, sets: dict[str, NDArray[np.uint8]]) -> dict[str
                         f"{kind} {number}: {package} gives {what} {_shown(theirs, ours)}, the imported network "
                         f"{_shown(ours, theirs)}; nothing was written: please report this with the file"
                     )
+            done += 1
+            stages.advance(done)
     return {
         "package": package,
         "images": sum(map(len, sets.values())),

@@ -17,6 +17,7 @@ __all__ = [
     "ImportOptions",
     "PlanOptions",
     "SimulationOptions",
+    "build_options",
     "command_line",
 ]
 
@@ -208,3 +209,32 @@ def command_line(command: str, net: str, **options: object) -> str:
             text = os.path.basename(os.path.abspath(value)) if isinstance(value, Path) else f"{value}"  # noqa: PTH100, PTH119
             words += [f"--{name}", text]
     return shlex.join(words)
+
+
+def build_options(
+    command: str,
+    net: str,
+    board: str,
+    strategy: str,
+    plan: PlanOptions,
+    seed: int,
+    force: bool,
+    *,
+    link: LinkKind = "uart",
+    **own: object,
+) -> BuildOptions:
+    """Options of a build, with the command line that asks for the same.
+
+    Parameters
+    ----------
+    command, net : str
+        As in `command_line`.
+    board, strategy, plan, seed, force, link
+        As in `BuildOptions`.
+    **own : object
+        What else the command takes.
+    """
+    given = {"fps": plan.fps, "clock": plan.clock_mhz, "plan": plan.file, "strategy": strategy, "seed": seed}
+    given |= {} if link == "uart" else {"link": link}
+    line = command_line(command, net, board=board, **own, **given)
+    return BuildOptions(board=board, strategy=strategy, plan=plan, seed=seed, link=link, force=force, command=line)

@@ -183,10 +183,13 @@ def _load(network: Network, board: Board, file: Path, options: PlanOptions) -> P
     return load_plan(file, network, board.family, most_levels=levels)
 
 
-def plan(network: Network, board_name: str, options: PlanOptions, output: Path | None = None) -> Report:
+def plan(
+    network: Network, board_name: str, options: PlanOptions, output: Path | None = None, *, stages: Stages
+) -> Report:
     """Choose a plan, and write it to ``output``; gives ``plan``, ``synthesis`` as estimated, and ``neighbours``."""
     board = find_board(board_name)
     clock_mhz = core_clock(board, options.clock_mhz)
+    stages.start(f"planning {network.name} for {board.name}")
     if options.file is not None:
         chosen = PlanChoice(plan=_load(network, board, options.file, options), smaller=None, larger=None)
     else:

@@ -15,7 +15,7 @@ from xnorweave.training.recipe import DataRecipe, Recipe
 from xnorweave.training.recipe_file import read_recipe
 from xnorweave.training.sources import load_data
 
-__all__ = ["TrainOptions", "train"]
+__all__ = ["TrainOptions", "recipe_to_train", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +72,8 @@ def train(text: str, output: Path, options: TrainOptions, stages: Stages) -> Rep
     MismatchError
         If the written file and the model disagree; the file is removed.
     """
-    recipe, data = _recipe(text, options)
+    recipe, data = recipe_to_train(text, options)
     folder = Path() if text in PRESETS or options.data is not None else Path(text).parent
-    if importlib.util.find_spec("torch") is None:
-        raise TrainingError("training: PyTorch is not installed; run `pip install xnorweave[train]`")
     run = importlib.import_module("xnorweave.training.run")
     images = load_data(data, recipe.model.image_shape, folder)
     stages.start(f"training {recipe.name}", recipe.fit.epochs)
@@ -97,6 +95,20 @@ def train(text: str, output: Path, options: TrainOptions, stages: Stages) -> Rep
         progress=told,
     )
     return head(load_network(output)) | {"training": report, "written": str(output)}
+
+
+def recipe_to_train(text: str, options: TrainOptions) -> tuple[Recipe, DataRecipe]:
+    """The recipe that ``text`` names, and where its images are.
+
+    Raises
+    ------
+    TrainingError
+        Where it is no recipe, the options do not go with it, or PyTorch is absent.
+    """
+    recipe, data = _recipe(text, options)
+    if importlib.util.find_spec("torch") is None:
+        raise TrainingError("training: PyTorch is not installed; run `pip install xnorweave[train]`")
+    return recipe, data
 
 
 def _recipe(text: str, options: TrainOptions) -> tuple[Recipe, DataRecipe]:

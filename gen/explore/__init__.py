@@ -1,5 +1,6 @@
 """Explore: many candidates estimated, the promising ones built, on this machine or a Dask cluster; resumable."""
 
+from xnorweave.explore.dry_run import dry_explore
 from xnorweave.explore.run import (
     DEFAULT_BUILDS,
     DEFAULT_OBJECTIVES,
@@ -19,6 +20,7 @@ __all__ = [
     "STRATEGIES",
     "Effort",
     "ExploreOptions",
+    "dry_explore",
     "explore",
     "parse_budget",
     "unfinished",

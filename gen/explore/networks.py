@@ -23,7 +23,7 @@ from xnorweave.passes.compress import Examples, with_codebooks
 from xnorweave.sim import golden
 from xnorweave.training.presets import PRESETS
 
-__all__ = ["Variant", "find_source", "variants"]
+__all__ = ["Variant", "find_source", "is_recipe", "variants"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def find_source(text: str, folder: Path, stages: Stages) -> tuple[Source, str]:
     TrainingError, DataError
         Where the recipe cannot be trained.
     """
-    if not _is_recipe(text):
+    if not is_recipe(text):
         return find_network(text), text
     recipe = text.encode() if text in PRESETS else Path(text).read_bytes()
     path = folder / f"trained_{hashlib.sha256(recipe).hexdigest()[:12]}.npz"
@@ -77,7 +77,7 @@ def find_source(text: str, folder: Path, stages: Stages) -> tuple[Source, str]:
     return Source(network=load_network(path)), f"{folder.name}/{path.name}"
 
 
-def _is_recipe(text: str) -> bool:
+def is_recipe(text: str) -> bool:
     """Whether it names a preset, or a TOML file of a recipe: other TOML files describe the layers of a network."""
     if text in PRESETS:
         return True

@@ -37,6 +37,10 @@ __all__ = [
     "STRATEGIES",
     "Effort",
     "ExploreOptions",
+    "candidates_of",
+    "check_folder",
+    "check_network",
+    "check_options",
     "explore",
     "parse_budget",
     "unfinished",
@@ -156,12 +160,11 @@ def explore(text: str, output: Path, options: ExploreOptions, stages: Stages) ->
     UnsupportedError
         Where the network gives no class.
     """
-    boards = [_usable_board(name) for name in options.boards]
-    _check(options)
+    boards = check_options(options)
     networks = output / "networks"
     with _folder(output), open_store(output / _STORE) as store:
         source, name = find_source(text, networks, stages)
-        _check_network(source.network)
+        check_network(source.network)
         made = variants(
             source, name, data=options.data, codes=options.codes, folder=networks, store=store, stages=stages
         )
@@ -200,7 +203,17 @@ def _usable_board(name: str) -> Board:
     return board
 
 
-def _check(options: ExploreOptions) -> None:
+def check_options(options: ExploreOptions) -> list[Board]:
+    """The boards, where all that the options name is known.
+
+    Raises
+    ------
+    DeviceError
+        Where a board is unknown, or has no link.
+    UnsupportedError, ExploreError
+        Where another word or number is none.
+    """
+    boards = [_usable_board(name) for name in options.boards]
     for strategy in options.strategies:
         known_strategy(strategy)
     unknown = [name for name in options.objectives if name not in OBJECTIVES]
@@ -211,9 +224,17 @@ def _check(options: ExploreOptions) -> None:
     for what, values in (("--fps", options.fps), ("--clock", options.clocks_mhz)):
         if wrong := [value for value in values if not 0 < value < float("inf")]:
             raise ExploreError(f"{what} {wrong[0]:g}: give numbers above 0")
+    return boards
 
 
-def _check_network(network: Network) -> None:
+def check_network(network: Network) -> None:
+    """Refuse a network that a board's link cannot answer for.
+
+    Raises
+    ------
+    UnsupportedError
+        Where it gives no class.
+    """
     last = network.layers[-1]
     if not isinstance(last, ArgMax):
         raise UnsupportedError(
@@ -225,7 +246,8 @@ def _check_network(network: Network) -> None:
 def _explored(
     made: Sequence[Variant], boards: Sequence[Board], options: ExploreOptions, runner: Runner
 ) -> dict[str, Any]:
-    candidates = list(_space(made, options).candidates(lambda name, mhz: _intervals(name, mhz, made, options)))
+    _, height, width = made[0].subject.network.input.shape
+    candidates = candidates_of([variant.subject.digest for variant in made], height * width, options)
     families = {board.name: board.family for board in boards}
     objectives = [*options.objectives]
     if len({variant.accuracy_percent for variant in made}) > 1 and "accuracy" not in objectives:
@@ -256,23 +278,34 @@ def _known(accuracy_percent: float | None) -> dict[str, float]:
     return {} if accuracy_percent is None else {"accuracy_percent": accuracy_percent}
 
 
-def _space(made: Sequence[Variant], options: ExploreOptions) -> Space:
-    return Space(
-        networks=tuple(dict.fromkeys(variant.subject.digest for variant in made)),
+def candidates_of(networks: Sequence[str], pixels: int, options: ExploreOptions) -> list[Candidate]:
+    """Everything that is tried.
+
+    Parameters
+    ----------
+    networks : sequence of str
+        Their digests.
+    pixels : int
+        Of a frame.
+    options : ExploreOptions
+        What to sweep.
+    """
+    space = Space(
+        networks=tuple(dict.fromkeys(networks)),
         boards=tuple(dict.fromkeys(options.boards)),
         strategies=tuple(dict.fromkeys(options.strategies)),
         clocks_mhz=tuple(dict.fromkeys(float(mhz) for mhz in options.clocks_mhz)) or (None,),
         seeds=tuple(range(1, options.seeds + 1)),
     )
+    return list(space.candidates(lambda name, mhz: _intervals(name, mhz, pixels, options)))
 
 
 def _intervals(
-    board_name: str, clock_mhz: float | None, made: Sequence[Variant], options: ExploreOptions
+    board_name: str, clock_mhz: float | None, pixels: int, options: ExploreOptions
 ) -> tuple[int | None, ...]:
     """Most cycles a frame, for each rate to try: those of the rates asked for, at the clock that the board makes."""
-    _, height, width = made[0].subject.network.input.shape
     if not options.fps:
-        return (None, *(multiple * height * width for multiple in _MULTIPLES))
+        return (None, *(multiple * pixels for multiple in _MULTIPLES))
     board = find_board(board_name)
     try:
         mhz = core_clock(board, clock_mhz)
@@ -326,13 +359,27 @@ def _folder(path: Path) -> Iterator[None]:
     """The folder, made where there is none, and for this process alone."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        others = sorted(each.name for each in path.iterdir() if each.name not in _OWN)
+    except OSError as e:
+        raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
+    check_folder(path)
+    with locked(path, path / ".lock", "exploration"):
+        yield
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that holds something else than an exploration.
+
+    Raises
+    ------
+    BuildFolderError
+        Where it does, or cannot be read.
+    """
+    try:
+        others = sorted(each.name for each in path.iterdir() if each.name not in _OWN) if path.exists() else []
     except OSError as e:
         raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
     if others and not (path / _STORE).is_file():
         raise BuildFolderError(f"{path}: holds files ({others[0]}), but no exploration; choose another path")
-    with locked(path, path / ".lock", "exploration"):
-        yield
 
 
 def _write(path: Path, text: str) -> None:

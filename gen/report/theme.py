@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from xnorweave.report import charts, facts
 
-__all__ = ["PALETTE", "render_page"]
+__all__ = ["PALETTE", "render_fragment", "render_page"]
 
 # Light and dark: text and marks have a contrast of 4.5 and more on both grounds, and blue, orange and grey stay apart
 # for eyes that do not tell red from green. Nothing is told by colour alone.
@@ -55,6 +55,19 @@ def render_page(template: str, context: Mapping[str, Any], *, styles: Sequence[s
         "script_hash": _hash(script),
     }
     return environment.get_template(template).render({**context, **shared})
+
+
+def render_fragment(template: str, context: Mapping[str, Any]) -> str:
+    """HTML of a template that is shown within another page, such as a notebook: no style sheet, no script.
+
+    Parameters
+    ----------
+    template : str
+        Its name in this package.
+    context : dict
+        What it shows.
+    """
+    return _environment().get_template(template).render(context)
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from explored_networks import Silent
 
 from xnorweave import commands
 from xnorweave.commands import ImportOptions
@@ -156,7 +157,7 @@ def compare(net: nn.Sequential, read: OnnxImport, frames: np.ndarray) -> None:
 
 def checked(path: Path, *, images: int) -> OnnxImport:
     """What the command reads and writes, after qonnx has given the same for some images."""
-    report = commands.import_(str(path), path.with_suffix(".npz"), ImportOptions(images=images))
+    report = commands.import_(str(path), path.with_suffix(".npz"), ImportOptions(images=images), Silent())
     assert report["check"] == {
         "package": "qonnx", "images": images, "mismatches": 0, "compared": ["class", "sums"], "seed": 0,
     }  # fmt: skip

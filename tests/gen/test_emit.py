@@ -4,8 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from xnorweave.emit import emit
+from xnorweave.emit import emit, emit_verilog
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
 from xnorweave.network_file import network_digest
 from xnorweave.passes.share import STRATEGIES
@@ -107,3 +110,35 @@ def test_layers_named_as_verilog_keywords(rng, need):
     frames = random_frames(rng, network, 3)
     result = run_cocotb(emit(network), Stimulus(frames=input_words(network, frames)), simulator="icarus")
     assert [words[0] for words in result.outputs] == golden.run(network, frames).outputs.tolist()
+
+
+@pytest.mark.parametrize("standard", ["2005", "2012"])
+def test_a_block_whose_inputs_never_change_is_evaluated(standard, tmp_path, need):
+    """In Verilog and in SystemVerilog, whose rules for what a declaration sets differ."""
+    need("icarus")
+
+    class Switched(wiring.Component):
+        never: In(1)
+        o: Out(4)
+
+        def elaborate(self, platform):
+            m = Module()
+            index = Signal(2)
+            with m.If(self.never):
+                m.d.sync += index.eq(index + 1)
+            with m.Switch(index):
+                for place, value in enumerate((9, 5, 3, 6)):
+                    with m.Case(place):
+                        m.d.comb += self.o.eq(value)
+            return m
+
+    bench = (
+        "module bench; wire [3:0] o; reg clk = 0; always #1 clk = ~clk;"
+        "switched dut (.clk(clk), .rst(1'b0), .never(1'b0), .o(o));"
+        'initial #9 begin $display("%b", o); $finish; end endmodule'
+    )
+    (tmp_path / "bench.v").write_text(emit_verilog(Switched(), "switched", []) + bench)
+    compiled = ["iverilog", f"-g{standard}", "-o", "bench.vvp", "bench.v"]
+    subprocess.run(compiled, cwd=tmp_path, check=True)
+    told = subprocess.run(["vvp", "-n", "bench.vvp"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["1001"]

@@ -93,13 +93,14 @@ def check_executions(folder: Path, keys: set[str], killed: list[tuple[int, set[s
     """Every task was done; none that was stored was begun again, and only what a dead worker had was begun twice."""
     done = {key.split("-", 1)[1] for key, _ in counted(folder, "done")}
     assert done == keys
-    dead = {pid for pid, _ in killed}
     again = [key for key, times in Counter(key for key, _ in counted(folder, "begun")).items() if times > 1]
     for key in again:
         pids = [pid for name, pid in counted(folder, "begun") if name == key]
-        assert len(set(pids) - dead) == 1, "only one worker that lived had it"
-        first = next(stored for pid, stored in killed if pid in pids)
-        assert key.split("-", 1)[1] not in first, "its result was stored before its worker was killed"
+        # All but the last of those that had it died with it; the last may have died later, of another task.
+        lost = [stored for pid, stored in killed if pid in pids][: len(pids) - 1]
+        assert len(lost) == len(pids) - 1, "only one worker had it that did not die with it"
+        for stored in lost:
+            assert key.split("-", 1)[1] not in stored, "its result was stored before its worker was killed"
 
 
 def options(**fields: Any) -> ExploreOptions:
@@ -260,13 +261,16 @@ def test_workers_of_a_scheduler_that_is_there(net, tmp_path):
 
 @pytest.mark.slow
 def test_hundreds_of_candidates_with_workers_killed_at_random(tmp_path, monkeypatch, rng):
-    """The shipped network on three boards; one worker dies while it estimates, one while it builds."""
-    boards = ("icebreaker", "ice40-hx8k-b-evn", "icesugar")
-    sweep = options(boards=boards, clocks_mhz=(16.0, 20.0, 24.0), effort=Effort(builds=2), workers=4)
+    """The shipped network on two boards; one worker dies while it estimates, one while it builds.
+
+    Most of the time goes into four builds, and into each worker's first estimate.
+    """
+    boards, clocks_mhz = ("icebreaker", "icesugar"), (16.0, 20.0)
+    sweep = options(boards=boards, clocks_mhz=clocks_mhz, effort=Effort(builds=2), workers=4)
     explore("fashion_mnist", tmp_path / "undisturbed", sweep, Silent())
     disturbed = tmp_path / "disturbed"
     disturbed.mkdir()
-    estimates = len(boards) * 3 * 11 * 4
+    estimates = len(boards) * len(clocks_mhz) * 11 * 4
     moments = [(int(rng.integers(1, estimates)), 0.0), (estimates, float(rng.uniform(0, 20)))]
     with (
         counting(tmp_path / "counts", monkeypatch) as counts,

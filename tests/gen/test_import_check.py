@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from explored_networks import Silent
 from onnx import TensorProto, numpy_helper
 from onnx_chains import Chain, bits, norm
 
@@ -32,7 +33,9 @@ def plain(rng, *shape: int | str, end: str = "scores", kind: int = TensorProto.F
 
 
 def imported(chain: Chain, folder, **options):
-    return commands.import_(str(chain.save(folder / "net.onnx")), folder / "net.npz", ImportOptions(**options))
+    return commands.import_(
+        str(chain.save(folder / "net.onnx")), folder / "net.npz", ImportOptions(**options), Silent()
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_images_for_a_network_of_ours_are_refused(tmp_path):
     with pytest.raises(
         UnsupportedError, match=r"fashion_mnist: --check-data compares an ONNX graph with its framework"
     ):
-        commands.import_("fashion_mnist", tmp_path / "net.npz", ImportOptions(data=tmp_path / "data.npz"))
+        commands.import_("fashion_mnist", tmp_path / "net.npz", ImportOptions(data=tmp_path / "data.npz"), Silent())
     assert not (tmp_path / "net.npz").exists()
 
 

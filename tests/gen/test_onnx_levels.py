@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from explored_networks import Silent
 from onnx_chains import ROUNDED, Chain, bits, compared, norm
 
 from xnorweave import commands
@@ -363,7 +364,7 @@ def plain(rng) -> Chain:
 def test_onnxruntime_gives_the_same_sums(tmp_path, rng):
     pytest.importorskip("onnxruntime")
     path = plain(rng).save(tmp_path / "net.onnx")
-    report = commands.import_(str(path), tmp_path / "net.npz", ImportOptions(images=200, seed=1))
+    report = commands.import_(str(path), tmp_path / "net.npz", ImportOptions(images=200, seed=1), Silent())
     assert report["check"]["compared"] == ["class", "sums"]
     assert report["check"]["mismatches"] == 0
     assert levels_of(load_any(tmp_path / "net.npz")) == [2, 2, 2]
@@ -376,7 +377,7 @@ def test_onnxruntime_gives_the_same_sums_of_activations_with_an_offset(tmp_path,
     chain.add("Add", 1.0).add("Div", 2.0).add("Conv", rng.choice([-1.0, 1.0], (9, 8, 3, 3)), pads=[1, 1, 1, 1])
     chain.add("Add", 0.5).add("Sign").add("Add", 1.0).add("Flatten").add("Gemm", rng.choice([-1.0, 1.0], (180, 5)))
     path = chain.save(tmp_path / "net.onnx")
-    report = commands.import_(str(path), tmp_path / "net.npz", ImportOptions(images=200, seed=1))
+    report = commands.import_(str(path), tmp_path / "net.npz", ImportOptions(images=200, seed=1), Silent())
     assert report["check"]["compared"] == ["class", "sums"]
     history = load_any(tmp_path / "net.npz").history
     assert sum("constant channels" in line for line in history) == 2
@@ -387,7 +388,7 @@ def test_onnxruntime_gives_the_same_levels(tmp_path, rng):
     chain = plain(rng)
     chain.add("Sign")
     path = chain.save(tmp_path / "net.onnx")
-    report = commands.import_(str(path), tmp_path / "net.npz", ImportOptions(images=100, seed=1))
+    report = commands.import_(str(path), tmp_path / "net.npz", ImportOptions(images=100, seed=1), Silent())
     assert report["check"]["compared"] == ["levels"]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from explored_networks import Silent
 
 from xnorweave import cli
 from xnorweave.boards.catalogue import board as find_board
@@ -38,7 +39,7 @@ def network(rng) -> Network:
 
 def planned(network: Network, folder: Path, **edits: dict[str, Any]) -> Path:
     """The plan of the board as a file, with edits by layer; those of the plan itself are called ``plan``."""
-    document = plan(network, BOARD, PlanOptions(), folder / "plan.json")["plan"]
+    document = plan(network, BOARD, PlanOptions(), folder / "plan.json", stages=Silent())["plan"]
     document |= edits.pop("plan", {})
     for layer in document["layers"]:
         layer |= edits.get(layer["name"], {})
@@ -47,7 +48,7 @@ def planned(network: Network, folder: Path, **edits: dict[str, Any]) -> Path:
 
 
 def test_a_chosen_plan_fits(network):
-    synthesis = plan(network, BOARD, PlanOptions())["synthesis"]
+    synthesis = plan(network, BOARD, PlanOptions(), stages=Silent())["synthesis"]
     assert synthesis["fits"] is True
     assert "message" not in synthesis
 
@@ -62,7 +63,7 @@ def test_a_fold_that_groups_do_not_have_is_refused(rng, tmp_path):
 
     def folded(**fold: Any) -> None:
         file = planned(network, tmp_path, grouped={"engine": "folded", "pe": 2, "simd": 2} | fold)
-        plan(network, BOARD, PlanOptions(file=file))
+        plan(network, BOARD, PlanOptions(file=file), stages=Silent())
 
     folded()
     with pytest.raises(UnsupportedError, match="grouped: simd=4 does not divide its 2 input channels of a group; near"):
@@ -77,7 +78,7 @@ def test_a_fold_that_groups_do_not_have_is_refused(rng, tmp_path):
 
 def test_a_file_that_does_not_fit_says_so(network, tmp_path):
     file = planned(network, tmp_path, hidden={"engine": "spatial"}, scores={"simd": 16})
-    report = plan(network, BOARD, PlanOptions(file=file))
+    report = plan(network, BOARD, PlanOptions(file=file), stages=Silent())
     synthesis = report["synthesis"]
     made = plan_for(network, find_board(BOARD), PlanOptions(file=file))
     free = board_budget(find_board(BOARD), network)
@@ -103,7 +104,9 @@ def test_a_build_refuses_block_rams_far_beyond_the_chip(network, tmp_path):
     file = planned(
         network, tmp_path, hidden={"engine": "folded", "pe": 64, "simd": 32, "storage": "block"}, scores={"simd": 16}
     )
-    assert plan(network, BOARD, PlanOptions(file=file))["synthesis"]["message"].endswith("; a build refuses it")
+    assert plan(network, BOARD, PlanOptions(file=file), stages=Silent())["synthesis"]["message"].endswith(
+        "; a build refuses it"
+    )
     message = (
         r"icebreaker: the plan of .*plan\.json wants about (\d+) block RAMs, the chip has 30; "
         r"remedy: weights in logic, narrower folds, a larger board, or no --plan"
