@@ -100,8 +100,10 @@ class Cluster:
             done = as_completed(futures, with_results=True, raise_errors=False, timeout=left)
             for future, result in done:
                 task = by_key[future.key]
-                yield task, _failure(task, future) if future.status != "finished" else result
+                outcome = result if future.status == "finished" else _failure(task, future)
+                # First: a task that is still wanted when its worker dies is done again, stored or not.
                 future.release()
+                yield task, outcome
         except TimeoutError:
             return
         finally:

@@ -30,6 +30,8 @@ from xnorweave.explore.work import Subject, estimate_versions
 from xnorweave.network_file import network_digest, save_network
 
 BOARDS = ("icebreaker", "ulx3s-85f")
+SETTLE_S = 0.3
+"""Between what was stored and a kill: the scheduler hears within that time that the result is not wanted any more."""
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def counting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @contextmanager
 def killing(
-    folder: Path, store: Path, after: list[tuple[int, float]], seed: int
+    folder: Path, store: Path, after: list[tuple[int, float]], seed: int, settle_s: float = SETTLE_S
 ) -> Iterator[list[tuple[int, set[str]]]]:
     """Kill a worker so many seconds after so many tasks are done, each time; tells what was stored by then."""
     killed: list[tuple[int, set[str]]] = []
@@ -67,6 +69,8 @@ def killing(
             if over.is_set() or not begun:
                 return
             stored = stored_keys(store)
+            if over.wait(settle_s):
+                return
             pid = choose.choice(begun)
             os.kill(pid, signal.SIGKILL)
             killed.append((pid, stored))
@@ -274,7 +278,7 @@ def test_hundreds_of_candidates_with_workers_killed_at_random(tmp_path, monkeypa
     moments = [(int(rng.integers(1, estimates)), 0.0), (estimates, float(rng.uniform(0, 20)))]
     with (
         counting(tmp_path / "counts", monkeypatch) as counts,
-        killing(counts, disturbed / "results.sqlite", moments, int(rng.integers(1 << 30))) as killed,
+        killing(counts, disturbed / "results.sqlite", moments, int(rng.integers(1 << 30)), 3.0) as killed,
     ):
         found = explore("fashion_mnist", disturbed, sweep, Silent())
     assert found["exploration"]["counts"]["candidates"] >= 200
