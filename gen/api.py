@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from xnorweave import commands, tables
+from xnorweave.boards.link_format import LinkKind
 from xnorweave.console import Stages, live_stages
 from xnorweave.importers import PixelRule
 from xnorweave.network import Network
@@ -131,6 +132,7 @@ class BoardPlan:
         simulator: str | None = None,
         strategy: str = "auto",
         seed: int = 1,
+        link: LinkKind = "uart",
         force: bool = False,
         stages: Stages | None = None,
     ) -> "Build":
@@ -150,6 +152,8 @@ class BoardPlan:
             How results are shared.
         seed : int
             Of placement.
+        link : {"uart", "spi"}
+            What carries the bytes between host and board.
         force : bool
             Replace a folder that is no build of ours.
         stages : Stages, optional
@@ -171,7 +175,7 @@ class BoardPlan:
         found = commands.find_images(commands.Source(network=network, images=network.images), file)
         own = {"data": file, "images": images, "simulator": simulator, "output": folder}
         options = commands.build_options(
-            "build", network.source, self.board, strategy, self.options, seed, force, **own
+            "build", network.source, self.board, strategy, self.options, seed, force, link=link, **own
         )
         with _told(stages) as told:
             report = commands.build(network, found, folder, options, images=images, simulator=simulator, stages=told)
