@@ -180,7 +180,7 @@ def _scale(rng: np.random.Generator, name: str, scores: Dense, values: tuple[int
     spread = 2**bits * max(map(abs, values)) * scores.weights.shape[1]
     offsets = rng.integers(-spread, spread + 1, channels)
     factors[rng.random(channels) < 0.1], offsets[rng.random(channels) < 0.1] = 0, 0
-    return Scale(name=name, factors=factors, offsets=offsets)
+    return Scale(name=name, factors=factors.astype(np.int32), offsets=offsets)
 
 
 def _input_values(spec: InputSpec) -> tuple[int, int]:

@@ -87,7 +87,7 @@ def _scaled(sums: Sums, apart: float) -> Classes:
     layers: tuple[Layer, ...] = (
         *sums.layers,
         weighted_layer(sums, sums.weights),
-        Scale(name="scale", factors=factors, offsets=offsets),
+        Scale(name="scale", factors=factors.astype(np.int32), offsets=offsets),
         ArgMax(name="classify"),
     )
     return Classes(
