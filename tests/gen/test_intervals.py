@@ -45,7 +45,11 @@ def folded_network(rng: np.random.Generator) -> Network:
         layers.append(GlobalSum(name="total"))
         side = 1
     weights = rng.choice(np.array([-1, 1], np.int8), (int(rng.integers(4, 12)), channels * side * side))
-    layers += [Dense(name="scores", weights=weights), ArgMax(name="classify")]
+    layers.append(Dense(name="scores", weights=weights))
+    if rng.random() < 0.4:
+        factors, offsets = rng.integers(-99, 100, len(weights)), rng.integers(-999, 1000, len(weights))
+        layers.append(Scale(name="norm", factors=factors, offsets=offsets))
+    layers.append(ArgMax(name="classify"))
     return Network(name="folded", input=spec, layers=tuple(layers))
 
 

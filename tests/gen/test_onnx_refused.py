@@ -80,8 +80,9 @@ REFUSED = {
     "scores of offsets that are too far apart": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("BipolarQuant", 1.0).weights("MatMul", np.ones((2, 2)))
         .add("Add", np.array([0.0, 9.5])), r"have offsets 0 and 9.5, .* offsets of few sums; train the last layer without"),
-    "scores of several scales": (
-        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.array([1.0, 0.5])), r"scales 1 and 0.5"),
+    "scales that differ by less than 31 bits": (
+        lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Mul", np.array([1.0, 1 + 2**-23]))
+        .add("Mul", np.array([1.0, 1 - 2**-23])), r"class \d of the sum -4 .* so close that scales rounded to 31 bits"),
     "scores that float32 makes equal": (
         lambda: bits("n", 4).weights("MatMul", np.ones((4, 2))).add("Add", 1e9), r"float32 gives class 1 of the sum -2 no larger score than class 0 of the sum -4; scale"),
     "padding of 0 and 1 in groups": (

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from affine_values import affine, class_scores
+from affine_values import affine, is_scaled, same_choices
 from safetensors.numpy import save_file
 
 from xnorweave.errors import UnsupportedError
@@ -65,7 +65,7 @@ def _check(tmp_path, describe, rng):
             affine(result.outputs.reshape(want.shape), want)
         else:
             assert np.array_equal(result.outputs, want.argmax(1))
-            class_scores(network, result.scores, want)
+            (same_choices if is_scaled(network) else affine)(result.scores, want)
         return network
 
     return check
@@ -112,6 +112,21 @@ def test_dorefa_around_a_padded_layer(check):
         {"kind": "flatten"}, {"kind": "dense", "name": "7"},
     ]  # fmt: skip
     assert any("constant channels for the zeros" in line for line in check(modules, layers, (2, 5, 6)).history)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_batch_norm_behind_the_classes(check, bias):
+    """With a bias, which `nn.Linear` has unless it is told otherwise, float32 rounds once more."""
+    modules = [
+        nn.Conv2d(2, 6, 2, bias=False), nn.BatchNorm2d(6), Sign(), nn.Flatten(), nn.Linear(6 * 4 * 4, 5, bias=bias),
+        nn.BatchNorm1d(5),
+    ]  # fmt: skip
+    layers = [
+        {"kind": "conv", "name": "0"}, {"kind": "batch_norm", "name": "1"}, {"kind": "sign", "zero": 1},
+        {"kind": "flatten"}, {"kind": "dense", "name": "4"}, {"kind": "batch_norm", "name": "5"},
+    ]  # fmt: skip
+    network = check(modules, layers, (2, 5, 5))
+    assert [layer.kind for layer in network.layers[-3:]] == ["dense", "scale", "arg_max"]
 
 
 @pytest.mark.parametrize("averaged", [True, False])
