@@ -79,7 +79,14 @@ def _scaled(sums: Sums, apart: float) -> Classes:
     factors, offsets = fewest_bits(scores)
     bits = int(np.abs(factors).max()).bit_length()
     notes = [f"classes have scales of their own: their sums are multiplied by factors of {bits} bits"]
-    if close := close_scores(sums, scores, apart):
+    close = close_scores(sums, scores, apart)
+    if close and sums.error.any():
+        raise UnsupportedError(
+            "chooses a class from float32 sums that depend on the order of additions, which decides between classes "
+            f"for {close} pairs of sums; multiply by the scales of the classes behind the last layer's sums, as a "
+            "batch norm does"
+        )
+    if close:
         notes.append(
             f"{close} pairs of sums of two classes have scores so close that float32 does not tell them apart for "
             "sure; there the exact ones decide"
