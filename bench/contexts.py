@@ -15,11 +15,12 @@ import folded
 from layers import FAMILIES
 from xnorweave.boards.catalogue import Family
 from xnorweave.boards.mapping import synthesize_core
+from xnorweave.core import Core
 from xnorweave.design import Tap
 from xnorweave.emit import emit_core
 from xnorweave.hw.dense import Dense
 from xnorweave.hw.threshold import ThresholdUnit
-from xnorweave.lower import Core, graph_unit
+from xnorweave.lower import graph_unit
 from xnorweave.passes.share import share_layer
 from xnorweave.passes.streamline import DenseStage
 from xnorweave.yosys import yosys_version

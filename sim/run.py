@@ -29,7 +29,7 @@ _BATCH_FRAMES = 256
 
 
 class _Core(Protocol):
-    """What `xnorweave.lower.Core` has."""
+    """What `xnorweave.core.Core` has."""
 
     taps: tuple[Tap, ...]
     tap_streams: Mapping[str, Any]
@@ -144,7 +144,7 @@ def simulate(
         Icarus runs under cocotb, Verilator with a C++ bench.
     design : Design, optional
         The emitted core; needed by Icarus and Verilator.
-    core : xnorweave.lower.Core, optional
+    core : xnorweave.core.Core, optional
         The Amaranth core; needed by ``amaranth``.
     labels : int array [N], optional
         Correct classes.

@@ -51,7 +51,6 @@ def import_(text: str, output: Path, options: ImportOptions, stages: Stages) -> 
     ToolchainError
         Where the framework does not evaluate the graph.
     """
-    stages.start(f"reading {Path(text).name}")
     path = Path(text)
     if path.suffix.lower() != ".onnx" or not os.path.exists(text):  # noqa: PTH110 -- as in source.py
         network = find_network(text, pixels=options.pixels).network

@@ -1,5 +1,6 @@
 """The tables in the pages are those of the results."""
 
+import hashlib
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -37,3 +38,9 @@ def test_only_what_is_between_the_marks_is_replaced(tables: ModuleType, monkeypa
 def test_an_unknown_table_is_an_error(tables: ModuleType) -> None:
     with pytest.raises(KeyError, match="missing"):
         tables.renewed("<!-- table missing -->\n<!-- end -->\n")
+
+
+def test_the_picture_of_similar_kernels_is_that_of_the_results() -> None:
+    digest = hashlib.sha256((ROOT / "bench" / "results" / "compress.json").read_bytes()).hexdigest()
+    picture = (ROOT / "docs" / "figures" / "compressing.svg").read_text("utf-8")
+    assert digest in picture, "run `python bench/compress_plot.py`"

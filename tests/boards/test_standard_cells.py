@@ -247,7 +247,7 @@ def test_the_table(capfd):
     [
         ((), "give one of --board, --liberty and --cells"),
         (("--cells", "cmos", "--board", "icebreaker"), "give one of --board, --liberty and --cells"),
-        (("--cells", "cmos", "--fps", "3"), "--fps, --clock and --seed need --board"),
+        (("--cells", "cmos", "--fps", "3"), "--fps, --clock, --seed and --link need --board"),
     ],
 )
 def test_usage(capfd, tmp_path, options, message):

@@ -17,6 +17,10 @@ from xnorweave.sim.vectors import input_words
 from xnorweave.sim.verilator_bench import compile_bench
 
 
+def each_or_slow(name, slow):
+    return pytest.param(name, marks=pytest.mark.slow) if name == slow else name
+
+
 @pytest.fixture(scope="module")
 def network():
     return load(shipped("fashion_mnist.npz"))
@@ -55,7 +59,7 @@ def test_verilog_in_every_layer_with_idle_and_stall(simulator, network, images, 
     assert report.mismatches == 0
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [each_or_slow(name, "none") for name in STRATEGIES])
 def test_all_shipped_images_in_verilator(strategy, network, images, need, tmp_path):
     need("verilator")
     bench = compile_bench(emit(network, strategy=strategy), tmp_path)
@@ -71,7 +75,7 @@ def test_all_shipped_images_in_verilator(strategy, network, images, need, tmp_pa
     assert result.resets == len(resets)
 
 
-@pytest.mark.parametrize("family", ["ice40", "ecp5"])
+@pytest.mark.parametrize("family", [each_or_slow(name, "ecp5") for name in ("ice40", "ecp5")])
 def test_netlist(family, network, images, design, need, tmp_path):
     need("verilator")
     mapped = synthesize_core(design, family, tmp_path)

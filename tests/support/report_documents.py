@@ -115,6 +115,7 @@ def _synthesis(slow: str) -> dict[str, Any]:
 def _usage(classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "board": "1BitSquared iCEBreaker",
+        "link": "uart",
         "pins": {"clock": "35", "rx": "6", "tx": "9"},
         "baud": 1_000_000,
         "frame_bytes": 784,
