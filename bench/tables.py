@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import compress_tables
 from boards_table import beside_finn
 
 __all__ = ["TABLES", "pages", "renewed"]
@@ -143,7 +144,25 @@ def finn() -> str:
     return beside_finn(_result("boards")["rows"])
 
 
+def compress_trained() -> str:
+    """Our network for CIFAR-10, trained plainly and sharing-aware."""
+    return _table(*compress_tables.trained(_result("compress")))
+
+
+def compress_replaced() -> str:
+    """FINN's CNV with kernels replaced, without training."""
+    return _table(*compress_tables.replaced(_result("compress")))
+
+
+def compress_corrected() -> str:
+    """Similar kernels corrected, beside shared sums."""
+    return _table(*compress_tables.corrected(_result("compress")))
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "compress-trained": compress_trained,
+    "compress-replaced": compress_replaced,
+    "compress-corrected": compress_corrected,
     "da4ml-additions": da4ml_additions,
     "da4ml-luts": da4ml_luts,
     "cnv-additions": cnv_additions,
