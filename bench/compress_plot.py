@@ -5,6 +5,7 @@ measured here. The picture carries the digest of the results that it was drawn f
 """
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ UNITS = {
     "luts": "LUT4s (estimated)",
 }
 PLAIN, SHARED, RANDOM, CNV = "#2b5fa8", "#b4530a", "#6b7077", "#2f7440"
+DARK = {PLAIN: "#8fb3e8", SHARED: "#e0ab55", RANDOM: "#b9bfc7", CNV: "#7fc792", "#000000": "#d0d3d8"}
 STYLE = {"svg.hashsalt": "xnorweave", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "svg.fonttype": "none"}
 
 
@@ -98,9 +100,18 @@ def draw() -> None:
         rows[0][2].legend(loc="lower center", fontsize=7)
         # In the place of adder bits, which no search was asked to lower.
         rows[1][2].legend(*rows[1][0].get_legend_handles_labels(), loc="center", fontsize=8)
-        FIGURE.parent.mkdir(exist_ok=True)
+        text = io.StringIO()
         title = "Accuracy against hardware of the convolutions"
-        figure.savefig(FIGURE, metadata={"Date": None, "Title": title, "Description": results_digest()})
+        figure.savefig(text, format="svg", metadata={"Date": None, "Title": title, "Description": results_digest()})
+    FIGURE.write_text(text.getvalue().replace("</title>", f"</title>\n <style>{_dark()}</style>", 1), "utf-8")
+
+
+def _dark() -> str:
+    """Colours for readers whose screen is dark: Matplotlib writes each into the shapes themselves."""
+    rules = ['[style*="fill: #ffffff"] { fill: #1a1c1f !important }', "text { fill: #eceef1 }"]
+    for light, dark in DARK.items():
+        rules += [f'[style*="{part}: {light}"] {{ {part}: {dark} !important }}' for part in ("fill", "stroke")]
+    return f"@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}"
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from xnorweave.sim.vectors import input_words
 from xnorweave.sim.verilator_bench import compile_bench
 
 
-def each_or_slow(name, slow):
-    return pytest.param(name, marks=pytest.mark.slow) if name == slow else name
+def each_or_slow(name, *slow):
+    return pytest.param(name, marks=pytest.mark.slow) if name in slow else name
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_verilog_in_every_layer_with_idle_and_stall(simulator, network, images, 
     assert report.mismatches == 0
 
 
-@pytest.mark.parametrize("strategy", [each_or_slow(name, "none") for name in STRATEGIES])
+@pytest.mark.parametrize("strategy", [each_or_slow(name, "none", "kernel") for name in STRATEGIES])
 def test_all_shipped_images_in_verilator(strategy, network, images, need, tmp_path):
     need("verilator")
     bench = compile_bench(emit(network, strategy=strategy), tmp_path)
