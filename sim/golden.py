@@ -149,11 +149,11 @@ def run_layers(network: Network, values: NDArray, start: int, stop: int) -> NDAr
     UnsupportedError
         Where one of these layers adds the values of one before them.
     """
-    parts = []
+    parts, sources = [], network.sources
     for batch in _batches(network, values):
         kept: dict[str, NDArray] = {}
         for layer in network.layers[start:stop]:
-            batch = _run_kept(layer, batch, network.sources, kept)
+            batch = _run_kept(layer, batch, sources, kept)
         parts.append(batch)
     return np.concatenate(parts)
 

@@ -73,15 +73,14 @@ def dry_synth(network: Network, output: Path, options: BuildOptions, stages: Sta
 
 
 def _on_board(network: Network, output: Path, options: BuildOptions, stages: Stages, simulated: list[str]) -> Report:
-    board, strategy = find_board(options.board), known_strategy(options.strategy)
+    board, steps = find_board(options.board), _core_steps(options.strategy)
     check_build_folder(output, force=options.force)
     tools = tool_versions(board.family)
     report = plan(network, options.board, options.plan, stages=stages)
     if options.plan.file is not None:
         choice_for(network, board, options.plan)  # which refuses a plan that cannot fit
     does = [
-        f"share results of the wired layers (strategy {strategy}), and prove every adder graph",
-        "generate Verilog",
+        *steps,
         *simulated,
         f"map it to cells of {board.device} with Yosys",
         f"place and route it with nextpnr-{board.family}, seed {options.seed}, and pack the bitstream",

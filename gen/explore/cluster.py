@@ -23,7 +23,7 @@ from xnorweave.explore.work import Subject, build, estimate
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Cluster", "Task", "open_cluster"]
+__all__ = ["Cluster", "Task", "check_dask", "open_cluster"]
 
 _CONNECT_S, _FIRST_WORKER_S = 30, 120
 _BATCH = 1000
@@ -159,6 +159,12 @@ def _failure(task: Task, future: "Future[Any]") -> XnorweaveError:
     raise AssertionError(f"{where}: an error without one")
 
 
+def check_dask() -> None:
+    """Raise ExploreError where Dask is not installed."""
+    if importlib.util.find_spec("distributed") is None:
+        raise ExploreError("explore: dask.distributed is not installed; run `pip install xnorweave[explore]`")
+
+
 @contextmanager
 def open_cluster(
     subjects: Mapping[str, Subject], *, workers: int, scheduler: str | None, folder: Path
@@ -181,8 +187,7 @@ def open_cluster(
     ExploreError
         Where Dask is not installed, or no scheduler or worker answers.
     """
-    if importlib.util.find_spec("distributed") is None:
-        raise ExploreError("explore: dask.distributed is not installed; run `pip install xnorweave[explore]`")
+    check_dask()
     _silence()
     with ExitStack() as stack:
         if scheduler is None:

@@ -1,6 +1,5 @@
 """What an exploration would try: its candidates are counted; nothing is trained, estimated, built or written."""
 
-import importlib.util
 from pathlib import Path
 
 from xnorweave.build_folder import REPORT_FORMAT
@@ -8,8 +7,8 @@ from xnorweave.commands import TrainOptions, find_network
 from xnorweave.commands.dry_run import dry_part
 from xnorweave.commands.source import Report, head
 from xnorweave.commands.training import recipe_to_train
-from xnorweave.errors import ExploreError
-from xnorweave.explore.networks import is_recipe
+from xnorweave.explore.cluster import check_dask
+from xnorweave.explore.networks import check_codes, is_recipe
 from xnorweave.explore.run import ExploreOptions, candidates_of, check_folder, check_network, check_options
 from xnorweave.explore.work import build_versions
 from xnorweave.images import load_images
@@ -28,10 +27,8 @@ def dry_explore(text: str, output: Path, options: ExploreOptions) -> Report:
     """
     boards = check_options(options)
     check_folder(output)
-    if importlib.util.find_spec("distributed") is None:
-        raise ExploreError("explore: dask.distributed is not installed; run `pip install xnorweave[explore]`")
-    if options.codes and options.data is None:
-        raise ExploreError(f"--codes {options.codes[0]}: no images to refit and try it on; give some with --data D.npz")
+    check_dask()
+    check_codes(options.codes, options.data)
     if is_recipe(text):
         recipe, _ = recipe_to_train(text, TrainOptions())
         _, height, width = recipe.model.image_shape

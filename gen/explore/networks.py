@@ -23,7 +23,7 @@ from xnorweave.passes.compress import Examples, with_codebooks
 from xnorweave.sim import golden
 from xnorweave.training.presets import PRESETS
 
-__all__ = ["Variant", "find_source", "is_recipe", "variants"]
+__all__ = ["Variant", "check_codes", "find_source", "is_recipe", "variants"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,12 @@ def is_recipe(text: str) -> bool:
         return False
 
 
+def check_codes(codes: Sequence[int], data: Path | None) -> None:
+    """Raise ExploreError where there are codebooks to try, and no images to try them on."""
+    if codes and data is None:
+        raise ExploreError(f"--codes {codes[0]}: no images to refit and try it on; give some with --data D.npz")
+
+
 def variants(
     source: Source,
     name: str,
@@ -127,9 +133,8 @@ def variants(
         Where the images do not fit, or the network has no kernels to replace.
     """
     network = source.network
+    check_codes(codes, data)
     if data is None:
-        if codes:
-            raise ExploreError(f"--codes {codes[0]}: no images to refit and try it on; give some with --data D.npz")
         return [Variant(subject=_subject(network), codes=None, file=name)]
     images = load_images(data, network)
     calibration, validation = split_images(network, images, str(data), 0)

@@ -516,9 +516,9 @@ def _scale(layer: Scale, dense: DenseStage) -> ScaleStage:
     factors = [int(f) * dense.scale for f in layer.factors]
     offsets = [int(f) * sums + int(o) for f, o, sums in zip(layer.factors, layer.offsets, dense.offsets, strict=True)]
     common = math.gcd(*factors, *(o - offsets[0] for o in offsets)) or 1
-    reach = dense.weights.shape[1] * (2**dense.encoding.bits - 1)
+    span = dense.weights.shape[1] * (2**dense.encoding.bits - 1)
     ends = [
-        [factor * x + offset for x in (bias, bias + reach)]
+        [factor * x + offset for x in (bias, bias + span)]
         for factor, offset, bias in zip(factors, offsets, dense.biases, strict=True)
     ]
     lowest, highest = min(map(min, ends)), max(map(max, ends))
@@ -527,7 +527,7 @@ def _scale(layer: Scale, dense: DenseStage) -> ScaleStage:
         layer=layer.name,
         factors=tuple(factor // common for factor in factors),
         offsets=tuple((offset - lowest) // common for offset in offsets),
-        sum_range=(min(dense.biases), max(dense.biases) + reach),
+        sum_range=(min(dense.biases), max(dense.biases) + span),
         highest=(highest - lowest) // common,
         scale=common,
         offset=lowest,
