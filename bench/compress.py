@@ -10,8 +10,10 @@ cnv
 correction
     Similar kernels with the differing taps put right, which is exact, beside what the graph optimizer finds: additions.
 trained
-    The networks of examples/, trained plainly and sharing-aware, beside the plain one unshared and random weights: test
-    accuracy, the four units, and LUTs of the convolutions after synthesis.
+    The networks of examples/, trained plainly and sharing-aware, beside random weights: test accuracy, the four units,
+    and LUTs of the convolutions after synthesis.
+unshared
+    LUTs of the plain network's convolutions after synthesis with nothing shared, each kept at once: an hour and a half.
 """
 
 import argparse
@@ -162,14 +164,19 @@ def four_units(network: Network) -> Row:
     return sharing_part(rows, FAMILY)["totals"]
 
 
-def mapped_luts(network: Network, strategy: StrategyChoice) -> Row:
-    """LUT4s, carries and places of every convolution with its thresholds after synthesis, and of all together."""
-    rows = {}
+def mapped_luts(network: Network, strategy: StrategyChoice, part: str | None = None) -> Row:
+    """LUT4s, carries and places of every convolution with its thresholds after synthesis, and of all together.
+
+    A ``part`` of the file is written after each convolution.
+    """
+    rows: Row = {}
     for stage in streamline(network):
         if isinstance(stage, ConvStage):
             mapped = map_graph(stage, share_layer(stage, strategy, FAMILY), FAMILY)
             rows[stage.name] = {"luts": mapped.cells.luts, "carries": mapped.cells.carries, "places": mapped.places}
             print(network.name, strategy, stage.name, rows[stage.name], flush=True)
+            if part is not None:
+                keep(part, rows)
     return rows | {"total": {unit: sum(row[unit] for row in rows.values()) for unit in ("luts", "carries", "places")}}
 
 
@@ -186,11 +193,19 @@ def measure_trained() -> None:
         keep("trained", row)
     row["plain"]["mapped_random"] = mapped_luts(with_random_kernels(plain), "auto")
     keep("trained", row)
-    row["plain"]["mapped_unshared"] = mapped_luts(plain, "none")
-    keep("trained", row)
 
 
-PARTS = {"cnv": measure_cnv, "correction": measure_correction, "trained": measure_trained}
+def measure_unshared() -> None:
+    """The part ``unshared``."""
+    keep("unshared", mapped_luts(load(ROOT / "examples" / "cifar10.npz"), "none", "unshared"))
+
+
+PARTS = {
+    "cnv": measure_cnv,
+    "correction": measure_correction,
+    "trained": measure_trained,
+    "unshared": measure_unshared,
+}
 
 
 def main() -> None:

@@ -5,14 +5,12 @@ Exit codes: 0 done; 1 an error that a user can mend; 2 wrong usage; 130 interrup
 
 import errno
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -22,13 +20,12 @@ from xnorweave import explore as exploring
 from xnorweave.commands import Report, completing
 from xnorweave.console import Stages, live_stages, print_error, print_json, result_console, stdout_kept_clean
 from xnorweave.errors import ToolchainError, XnorweaveError
+from xnorweave.interrupts import Interrupts, interruptible
 from xnorweave.passes.compress import CompressOptions
 
 __all__ = ["app", "main"]
 
-_AGAIN_S = 0.1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_lost_signals: list[int] = []
 
 app = typer.Typer(
     name="xnorweave",
@@ -725,34 +722,13 @@ def _show(outcome: Outcome) -> int:
     return 0
 
 
-def _end_on_sigterm(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(143)
-
-
-def _end_later(lost: "sys.UnraisableHookArgs") -> None:
-    """Send a signal again whose exception Python dropped: in a callback of compiled code, or in a destructor."""
-    number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(lost.exc_type)
-    if number is None:
-        sys.__unraisablehook__(lost)
-        return
-    _lost_signals.append(number)
-    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Anything that is no `XnorweaveError` is a bug and keeps its traceback."""
-    signal.signal(signal.SIGTERM, _end_on_sigterm)
-    _lost_signals.clear()
-    hook, sys.unraisablehook = sys.unraisablehook, _end_later
-    try:
-        return _main(arguments)
-    finally:
-        sys.unraisablehook = hook
+    with interruptible() as interrupts:
+        return _main(arguments, interrupts)
 
 
-def _main(arguments: list[str] | None) -> int:
+def _main(arguments: list[str] | None, interrupts: Interrupts) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         outcome = typer.main.get_command(app).main(
@@ -780,6 +756,6 @@ def _main(arguments: list[str] | None) -> int:
         return 1
     except Exception:
         # Compiled code that a signal was to end may go on, and fail for want of what it was about to do.
-        if _lost_signals:
-            return 128 + _lost_signals[0]
+        if interrupts.exit_code is not None:
+            return interrupts.exit_code
         raise

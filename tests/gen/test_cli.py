@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xnorweave import cli, commands
+from xnorweave import cli, commands, interrupts
 from xnorweave.cost import ERROR_PERCENT
 from xnorweave.errors import MismatchError, ToolchainError
 from xnorweave.network import Conv2D, Dense, InputSpec, Network, Threshold
@@ -229,18 +229,56 @@ def test_an_interrupt_in_a_callback_of_compiled_code_is_not_lost(number: signal.
     assert done.stderr == "went on\n"
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_object_that_an_interrupt_leaves_half_made_does_not_complain(number: signal.Signals, code: int) -> None:
+    """llvmlite's objects have a destructor that needs what `__init__` sets last."""
+    script = (
+        "import os, signal, sys, time; from xnorweave import cli, commands\n"
+        "class Compiled:\n"
+        f"    def __init__(self): os.kill(os.getpid(), {int(number)}); time.sleep(20); self.pointer = 1\n"
+        "    def __del__(self): print('deleted', flush=True); del self.pointer\n"
+        "commands.boards = lambda *_: Compiled()\n"
+        f"signal.signal({int(number)}, signal.default_int_handler)\n"
+        "sys.exit(cli.main(['boards']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "deleted\n", "")
+
+
+def test_a_destructor_that_fails_without_an_interrupt_is_told() -> None:
+    script = (
+        "import sys; from xnorweave import cli, commands\n"
+        "class Broken:\n"
+        "    def __del__(self): raise ValueError('broken')\n"
+        "commands.boards = lambda *_: Broken() and None\n"
+        "cli.main(['boards'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25)
+    assert "ValueError: broken" in done.stderr
+
+
 def test_compiled_code_that_fails_for_want_of_a_dropped_interrupt_is_no_bug(capsys, monkeypatch) -> None:
     def compile_(*_: object) -> None:
-        cli._end_later(SimpleNamespace(exc_type=SystemExit))
+        sys.unraisablehook(SimpleNamespace(exc_type=SystemExit))
         raise RuntimeError("no compiled object yet")
 
-    monkeypatch.setattr(cli, "_AGAIN_S", 3600)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(interrupts, "_AGAIN_S", 3600)
     monkeypatch.setattr(cli.commands, "boards", compile_)
     assert cli.main(["boards"]) == 143
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(cli.commands, "boards", lambda *_: int("x"))
     with pytest.raises(ValueError, match="invalid literal"):
         cli.main(["boards"])
+
+
+def test_handlers_are_given_back(monkeypatch) -> None:
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(kind) for kind in kinds]
+    monkeypatch.setattr(cli.commands, "boards", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    assert cli.main(["boards"]) == 130
+    assert [signal.getsignal(kind) for kind in kinds] == before
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
