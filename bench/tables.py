@@ -159,6 +159,17 @@ def compress_corrected() -> str:
     return _table(*compress_tables.corrected(_result("compress")))
 
 
+def explore_load() -> str:
+    """10,000 candidates on 1,000 workers, by the length of a task."""
+    rows = []
+    for row in _result("explore_load")["simulated"]:
+        shares = (f"{row[f'{who}_busy_percent']:.1f} %" for who in ("workers", "scheduler", "client"))
+        times = (f"{row['seconds']:,.0f} s", f"{row['seconds_without_overhead']:,.1f} s")
+        rows.append((f"{row['mean_task_seconds']:g} s", *times, *shares))
+    head = ("a task takes", "all take", "without overhead", "workers busy", "scheduler busy", "client busy")
+    return _table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "compress-trained": compress_trained,
     "compress-replaced": compress_replaced,
@@ -171,6 +182,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cells-tried": cells_tried,
     "codebook": codebook,
     "finn": finn,
+    "explore-load": explore_load,
 }
 
 

@@ -81,8 +81,8 @@ class Cluster:
 
     def run(
         self, tasks: Sequence[Task], *, deadline: float | None = None
-    ) -> Generator[tuple[Task, dict[str, Any] | XnorweaveError], None, None]:
-        """Do every task, and give each with its result, or with why there is none, as soon as it is there.
+    ) -> Generator[Mapping[str, dict[str, Any] | XnorweaveError], None, None]:
+        """Do every task, and give results, or why there are none, by the tasks' keys: all that are there at a time.
 
         Parameters
         ----------
@@ -97,13 +97,18 @@ class Cluster:
         futures = self._submit(by_key)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            done = as_completed(futures, with_results=True, raise_errors=False, timeout=left)
-            for future, result in done:
-                task = by_key[future.key]
-                outcome = result if future.status == "finished" else _failure(task, future)
+            for ready in as_completed(futures, with_results=True, raise_errors=False, timeout=left).batches():
+                finished = {by_key[each.key].key: result for each, result in ready if each.status == "finished"}
+                failed = [each for each, _ in ready if each.status != "finished"]
                 # First: a task that is still wanted when its worker dies is done again, stored or not.
-                future.release()
-                yield task, outcome
+                for each, _ in ready:
+                    if each not in failed:
+                        each.release()
+                if finished:
+                    yield finished
+                for each in failed:
+                    task = by_key[each.key]
+                    yield {task.key: _failure(task, each)}
         except TimeoutError:
             return
         finally:
@@ -224,7 +229,7 @@ def _local(workers: int, folder: Path, stack: ExitStack) -> "AbstractContextMana
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,  # pyright: ignore[reportArgumentType] -- documented so, declared as text
+        dashboard_address="127.0.0.1:0",  # without it, port 8787, and a warning from every run but the first
         memory_limit=0,
         silence_logs=logging.CRITICAL,
         local_directory=str(folder),

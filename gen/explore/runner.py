@@ -88,20 +88,22 @@ class Runner:
         self._stages.advance(len(found))
         missing = [task for key, task in wanted.items() if key not in found]
         if missing:
-            for task, result in self._workers_now().run(missing, deadline=deadline):
-                found[task.key] = self._kept(task, result)
+            noted = len(found)
+            for batch in self._workers_now().run(missing, deadline=deadline):
+                found |= self._kept(batch)
                 self._stages.advance(len(found))
-                if len(found) % max(1, len(wanted) // _NOTES) == 0:
-                    self._stages.note(f"{len(found):,} of {len(wanted):,}")
+                if len(found) - noted >= max(1, len(wanted) // _NOTES):
+                    noted = len(found)
+                    self._stages.note(f"{noted:,} of {len(wanted):,}")
         return found
 
-    def _kept(self, task: Task, result: dict[str, Any] | XnorweaveError) -> dict[str, Any] | XnorweaveError:
-        """The result as the store has it: the next run will see the same."""
-        if isinstance(result, XnorweaveError):
-            self.failures.append(str(result))
-            return result
-        self._store.put(task.key, result)
-        return self._store.get(task.key) or result
+    def _kept(self, batch: Mapping[str, dict[str, Any] | XnorweaveError]) -> dict[str, dict[str, Any] | XnorweaveError]:
+        """Results as the store has them: the next run will see the same."""
+        errors = {key: result for key, result in batch.items() if isinstance(result, XnorweaveError)}
+        self.failures += map(str, errors.values())
+        results = {key: result for key, result in batch.items() if not isinstance(result, XnorweaveError)}
+        self._store.put_all(results)
+        return errors | {key: self._store.get(key) or result for key, result in results.items()}
 
     def _workers_now(self) -> Cluster:
         if self._cluster is None:

@@ -1,13 +1,13 @@
 """Results that are never computed again: one SQLite file with a unique key for each.
 
-A result is written in a transaction of its own, with the file synchronized, as soon as it is there: a run that is
-killed at any moment leaves all that it had, and nothing in part. A second result of a key changes nothing. Only the
-process that explores opens the file; workers hand their results to it.
+A result is written as soon as it is there, in one synchronized transaction with those that came while the last was
+written: a run that is killed at any moment leaves all that it had, and nothing in part. A second result of a key
+changes nothing. Only the process that explores opens the file; workers hand their results to it.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,14 @@ class ResultStore:
 
     def put(self, key: str, document: dict[str, Any]) -> bool:
         """Keep a result; False where its key has one already, which stays."""
+        return self.put_all({key: document}) == 1
+
+    def put_all(self, documents: Mapping[str, dict[str, Any]]) -> int:
+        """Keep results, all or none of them; tells how many there were whose key had none before."""
         with _sqlite_errors(self._path), self._connection:
-            values = (key, canonical_json(document))
-            done = self._connection.execute("INSERT INTO results VALUES (?, ?) ON CONFLICT DO NOTHING", values)
-        return done.rowcount == 1
+            values = [(key, canonical_json(document)) for key, document in documents.items()]
+            done = self._connection.executemany("INSERT INTO results VALUES (?, ?) ON CONFLICT DO NOTHING", values)
+        return done.rowcount
 
     def keys(self) -> set[str]:
         """All keys that have a result."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from signals import heeding
 
 from xnorweave import cli, commands, interrupts
 from xnorweave.cost import ERROR_PERCENT
@@ -196,10 +197,9 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_build_leaves_nothing(number: signal.Signals, code: int, tmp_path: Path) -> None:
     arguments = [XNORWEAVE, "build", "fashion_mnist", "--board", "icebreaker", "-o", "out", "--simulator", "amaranth"]
-    # A shell's background job ignores SIGINT, and so do its children: the child is to begin as a user's does.
-    before = signal.signal(number, signal.default_int_handler)
-    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        signal.signal(number, before)
+    with heeding():
+        child = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with child:
         deadline = time.monotonic() + 60
         while not (tmp_path / ".out.building").exists() and time.monotonic() < deadline:
             time.sleep(0.05)

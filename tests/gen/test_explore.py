@@ -220,9 +220,18 @@ def test_a_result_is_stored_once_and_stays(tmp_path):
         assert store.get("k") is None
         assert store.put("k", {"a": 1}) is True
         assert store.put("k", {"a": 2}) is False
+        assert store.put_all({"k": {"a": 3}, "l": {"b": 1}, "m": {}}) == 2
+        assert store.put_all({}) == 0
     with open_store(tmp_path / "r.sqlite") as store:
         assert store.get("k") == {"a": 1}
-        assert store.keys() == {"k"}
+        assert store.keys() == {"k", "l", "m"}
+
+
+def test_results_of_which_one_cannot_be_kept_are_not_kept(tmp_path):
+    with open_store(tmp_path / "r.sqlite") as store:
+        with pytest.raises(TypeError):
+            store.put_all({"k": {"a": 1}, "l": {"b": object()}})
+        assert store.keys() == set()
 
 
 def test_a_killed_run_leaves_what_it_had(tmp_path):

@@ -20,6 +20,7 @@ pytest.importorskip("distributed", reason="no Dask: pip install xnorweave[explor
 import dask.config
 from explore_counting import counted
 from explored_networks import Silent, small_network
+from signals import heeding
 
 from xnorweave.errors import ExploreError
 from xnorweave.explore import Effort, ExploreOptions, explore
@@ -194,7 +195,8 @@ def test_an_interrupt_leaves_the_store_whole_and_no_worker(net, tmp_path, monkey
         (tmp_path / "run.py").write_text(code)
         paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, tmp_path / "run.py"]
-        process = subprocess.Popen(command, env=paths, start_new_session=True, stderr=subprocess.PIPE, text=True)
+        with heeding():
+            process = subprocess.Popen(command, env=paths, start_new_session=True, stderr=subprocess.PIPE, text=True)
         wait_until(lambda: any(key.startswith("build-") for key, _ in counted(counts, "begun")))
         time.sleep(1)  # into a tool
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
@@ -234,8 +236,8 @@ def test_errors_of_workers_come_back_as_errors_of_ours(net, tmp_path):
     subject = Subject(digest=network_digest(network).hex(), network=network)
     old = Task(**(vars(task(1, subject.digest)) | {"versions": {"xnorweave": "9"}}))
     with open_cluster({subject.digest: subject}, workers=1, scheduler=None, folder=tmp_path / "w") as cluster:
-        ((_, error),) = cluster.run([old])
-        ((_, result),) = cluster.run([task(2, subject.digest)])
+        ((error,),) = (batch.values() for batch in cluster.run([old]))
+        ((result,),) = (batch.values() for batch in cluster.run([task(2, subject.digest)]))
     assert isinstance(error, ExploreError)
     assert "worker: has xnorweave" in str(error)
     assert isinstance(result, dict)

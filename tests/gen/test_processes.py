@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from signals import heeding
 
 from xnorweave import yosys
 from xnorweave.errors import ToolchainError
@@ -122,10 +123,8 @@ def test_ctrl_c_ends_the_tool(tmp_path):
         "run_tool([sys.executable, '-u', '-c', 'import os, time; print(os.getpid()); time.sleep(60)'],"
         " folder=Path('.'), log='l', timeout_s=60, tool='t', remedy='r', on_line=print)"
     )
-    # A shell's background job ignores SIGINT, and so do its children: this one is to begin as a user's does.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
-    signal.signal(signal.SIGINT, before)
+    with heeding():
+        process = subprocess.Popen([sys.executable, "-u", "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
         pid = int(process.stdout.readline())
