@@ -1,11 +1,14 @@
 """How hard it is to make a build or a core go wrong: writes bench/results/reliability.json.
 
 Run as ``python bench/reliability.py TRIAL --count N --first SEED``: runs the cases of seeds SEED to SEED + N - 1 of one
-trial and puts them into the file; shards may run at the same time. ``--list`` names the trials with their full counts;
-``--table`` writes docs/reference/reliability.md from the file, and tries nothing. Exit code 1: a case failed.
+trial and puts them into the file; shards may run at the same time. Without ``--first`` it goes on with the first seeds
+that the file lacks; ``--minutes M`` begins no case after that time, and keeps those that were done. ``--list`` names
+the trials with their full counts; ``--table`` writes docs/reference/reliability.md from the file, and tries nothing.
+Exit code 1: a case failed.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -43,8 +46,9 @@ def main() -> int:
     """Run one shard, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trial", nargs="?", choices=list(TRIALS), help="what to try")
-    parser.add_argument("--count", type=int, metavar="N", help="cases; all of the trial if not given")
-    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="seed of the first case")
+    parser.add_argument("--count", type=int, metavar="N", help="cases; all that are missing if not given")
+    parser.add_argument("--first", type=int, metavar="SEED", help="seed of the first case; the first that is missing")
+    parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="no case begins after that time")
     parser.add_argument("--list", action="store_true", help="name the trials")
     parser.add_argument("--table", action="store_true", help="write docs/reference/reliability.md")
     arguments = parser.parse_args()
@@ -58,7 +62,14 @@ def main() -> int:
         TABLE.write_text(table(results.rows, list(TRIALS)), "utf-8")
         return 0
     trial = TRIALS[arguments.trial]
-    shard = run_shard(trial, arguments.first, arguments.count or trial.full - arguments.first)
+    seeds = results.missing(trial)
+    if arguments.first is not None:
+        seeds = range(arguments.first, trial.full)
+    count = arguments.count or len(seeds)
+    if not count:
+        print(f"{trial.name}: the file has all cases")
+        return 0
+    shard = run_shard(trial, seeds.start, count, seconds=60 * arguments.minutes)
     results.keep(trial, shard)
     print(f"{trial.name}: {shard['cases']} cases, {len(shard['failures'])} failures, {shard['seconds']} s")
     return 1 if shard["failures"] else 0

@@ -23,27 +23,35 @@ ROOT = Path(__file__).parents[2]
 _COUNT = 200
 # What makes the hardware: units, and what chooses and connects them. Not estimates, importers, training or reports.
 _FILES = (
-    *("hw/adder_graph.py", "hw/argmax.py", "hw/cobs.py", "hw/codebook.py", "hw/conv2d.py", "hw/crc.py", "hw/dense.py"),
-    *("hw/folded_conv2d.py", "hw/global_sum.py", "hw/lanes.py", "hw/lookup.py", "hw/matrix_vector.py", "hw/maxpool.py"),
-    *("hw/pixel_table.py", "hw/processing_elements.py", "hw/row_buffer.py", "hw/segments.py", "hw/sliding_window.py"),
-    *("hw/stream_fifo.py", "hw/stream_register.py", "hw/sum_pipeline.py", "hw/threshold.py", "hw/uart.py"),
-    *("hw/axi_stream.py", "hw/wishbone.py", "hw/xnor_popcount.py", "hw/shared_module.py"),
-    *("gen/lower.py", "gen/emit.py", "gen/adder_graph.py", "gen/popcounts.py", "gen/wrappers.py"),
+    *("hw/adder_graph.py", "hw/argmax.py", "hw/border_sums.py", "hw/byte_register.py", "hw/cobs.py", "hw/codebook.py"),
+    *("hw/conv2d.py", "hw/crc.py", "hw/dense.py", "hw/folded_conv2d.py", "hw/global_sum.py", "hw/lanes.py"),
+    *("hw/lookup.py", "hw/matrix_vector.py", "hw/maxpool.py", "hw/pixel_table.py", "hw/processing_elements.py"),
+    *("hw/residual_add.py", "hw/row_buffer.py", "hw/scale.py", "hw/segments.py", "hw/shared_module.py"),
+    *("hw/sliding_window.py", "hw/spi.py", "hw/stream_fifo.py", "hw/stream_register.py", "hw/sum_pipeline.py"),
+    *("hw/threshold.py", "hw/uart.py", "hw/axi_stream.py", "hw/wishbone.py", "hw/xnor_popcount.py"),
+    *("gen/lower.py", "gen/core.py", "gen/emit.py", "gen/adder_graph.py", "gen/popcounts.py", "gen/wrappers.py"),
     *("gen/passes/streamline.py", "gen/passes/schedule.py", "gen/passes/kernels.py", "gen/passes/cse_kernels.py"),
+    *("gen/passes/shortcuts.py", "gen/passes/sums.py"),
 )
 _ROOMS = ("gen", "hw", "sim", "boards", "tests", "examples", "bench", "docs")
 _LOOSE = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile")
 _RELATED = {
     "gen/lower.py": ("tests/gen/test_lower.py", "tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py"),
+    "gen/core.py": ("tests/gen/test_lower.py", "tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py"),
     "gen/emit.py": ("tests/gen/test_emit.py", "tests/e2e/test_random_networks.py"),
     "gen/passes/kernels.py": ("tests/gen/test_share.py", "tests/gen/test_lower.py"),
     "gen/passes/cse_kernels.py": ("tests/gen/test_cse.py", "tests/gen/test_share.py"),
+    "gen/passes/shortcuts.py": ("tests/gen/test_residual.py", "tests/e2e/test_residual.py"),
+    "gen/passes/sums.py": ("tests/gen/test_lower.py", "tests/gen/test_residual.py"),
     "gen/wrappers.py": ("tests/sim/test_wrappers.py",),
     "hw/axi_stream.py": ("tests/sim/test_wrappers.py",),
+    "hw/byte_register.py": ("tests/hw/test_spi.py", "tests/boards/test_link.py", "tests/boards/test_spi_link.py"),
+    "hw/scale.py": ("tests/hw/test_units.py", "tests/gen/test_layer_kinds.py", "tests/gen/test_folding_scales.py"),
+    "hw/spi.py": ("tests/hw/test_spi.py", "tests/boards/test_spi_link.py"),
     "hw/wishbone.py": ("tests/sim/test_wrappers.py",),
 }
 _WHOLE = ("tests/hw", "tests/e2e/test_random_networks.py", "tests/gen", "tests/sim", "tests/boards", "tests")
-_TIMEOUT_S = 3600
+_FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 900, 3600
 _FAILED = 1
 _NO_TESTS = 5
 
@@ -117,11 +125,12 @@ def _pytest(tree: Path, name: str) -> tuple[int, str]:
         text=True,
         start_new_session=True,
     ) as process:
+        timeout_s = _FOLDER_TIMEOUT_S if (tree / name).is_dir() else _FILE_TIMEOUT_S
         try:
-            said, _ = process.communicate(timeout=_TIMEOUT_S)
+            said, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return _FAILED, f"FAILED {name}: not done after {_TIMEOUT_S} s"
+            return _FAILED, f"FAILED {name}: not done after {timeout_s} s"
     return process.returncode, said
 
 

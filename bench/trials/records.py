@@ -3,6 +3,7 @@
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -72,7 +73,9 @@ class Trial:
     accepted_percent: float = 100.0
 
 
-def run_shard(trial: Trial, first: int, count: int, *, tell: Callable[[str], None] = print) -> Row:
+def run_shard(
+    trial: Trial, first: int, count: int, *, seconds: float = math.inf, tell: Callable[[str], None] = print
+) -> Row:
     """Run the cases of some seeds. An error of ours, or of anything else, is a failure of its case and no end.
 
     Parameters
@@ -81,14 +84,19 @@ def run_shard(trial: Trial, first: int, count: int, *, tell: Callable[[str], Non
         Which.
     first, count : int
         Its seeds.
+    seconds : float
+        No case but the first begins after so long: the shard has those that were done.
     tell : callable
         Told of every failure at once.
     """
     failures: list[Row] = []
     counts: Counter[str] = Counter()
-    start = time.perf_counter()
+    done, start = 0, time.perf_counter()
     with TemporaryDirectory(prefix="xnorweave-trial-") as folder:
         for seed in range(first, first + count):
+            if done and time.perf_counter() - start > seconds:
+                break
+            done += 1
             case = _case(trial, seed, Path(folder))
             counts.update(case.counts)
             if case.failures:
@@ -97,7 +105,7 @@ def run_shard(trial: Trial, first: int, count: int, *, tell: Callable[[str], Non
                 tell(f"{trial.name}, seed {seed}: {'; '.join(what)}")
     return {
         "first": first,
-        "cases": count,
+        "cases": done,
         "failures": failures,
         "seconds": round(time.perf_counter() - start, 1),
         "counts": dict(sorted(counts.items())),
@@ -143,6 +151,17 @@ class Results:
             beside = self._path.with_suffix(f".{os.getpid()}")
             beside.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
             beside.replace(self._path)
+
+    def missing(self, trial: Trial) -> range:
+        """The first seeds of a trial that the file has no case of."""
+        shards = self.rows.get(trial.name, {}).get("shards", [])
+        spans = sorted((shard["first"], shard["first"] + shard["cases"]) for shard in shards)
+        first = 0
+        for start, stop in spans:
+            if start > first:
+                return range(first, min(start, trial.full))
+            first = max(first, stop)
+        return range(first, max(first, trial.full))
 
     @property
     def rows(self) -> dict[str, Row]:

@@ -79,6 +79,21 @@ def test_shards_come_together_and_none_counts_twice(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
+def test_a_shard_ends_when_its_time_is_over_and_has_what_was_done():
+    row = run_shard(trial(odd), 4, 4, seconds=0, tell=lambda _: None)
+    assert (row["first"], row["cases"], row["counts"]) == (4, 1, {"done": 1})
+
+
+def test_the_seeds_that_are_missing_come_next(tmp_path):
+    results = Results(tmp_path / "r.json")
+    missing = []
+    for first, count in ((2, 2), (0, 2), (6, 1), (4, 2), (7, 2)):
+        missing.append(results.missing(trial(odd)))
+        results.keep(trial(odd), run_shard(trial(odd), first, count, tell=lambda _: None))
+    assert missing == [range(9), range(2), range(4, 9), range(4, 6), range(7, 9)]
+    assert len(results.missing(trial(odd))) == 0
+
+
 def _keep(path, first):
     Results(path).keep(trial(odd), run_shard(trial(odd), first, 1, tell=lambda _: None))
 
