@@ -241,6 +241,14 @@ def test_sections_are_absent_with_their_parts(left_out: tuple[str, ...], gone: s
     assert set(re.findall(r'<a href="#(\w+)">', page.split("<nav")[1].split("</nav>")[0])) == EVERY_SECTION - gone
 
 
+def test_a_network_without_wired_layers_has_no_section_of_sharing() -> None:
+    report = document()
+    report["sharing"] = {"family": "ice40", "luts_estimate_error_percent": 9, "layers": [], "totals": {}, "notes": []}
+    page = render_html(report)
+    Checked.of(page)
+    assert sections_of(page) == EVERY_SECTION - {"sharing"}
+
+
 @pytest.mark.parametrize("name", sorted(document()))
 def test_any_part_may_be_absent_or_alone(name: str) -> None:
     report = document()
