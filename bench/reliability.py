@@ -10,6 +10,7 @@ Exit code 1: a case failed.
 import argparse
 import math
 import sys
+import time
 from pathlib import Path
 
 from reliability_table import table
@@ -62,17 +63,19 @@ def main() -> int:
         TABLE.write_text(table(results.rows, list(TRIALS)), "utf-8")
         return 0
     trial = TRIALS[arguments.trial]
-    seeds = results.missing(trial)
-    if arguments.first is not None:
-        seeds = range(arguments.first, trial.full)
-    count = arguments.count or len(seeds)
-    if not count:
+    deadline, left = time.monotonic() + 60 * arguments.minutes, arguments.count or trial.full
+    seeds = results.missing(trial) if arguments.first is None else range(arguments.first, trial.full)
+    failed = False
+    if not seeds:
         print(f"{trial.name}: the file has all cases")
-        return 0
-    shard = run_shard(trial, seeds.start, count, seconds=60 * arguments.minutes)
-    results.keep(trial, shard)
-    print(f"{trial.name}: {shard['cases']} cases, {len(shard['failures'])} failures, {shard['seconds']} s")
-    return 1 if shard["failures"] else 0
+    while left and seeds and time.monotonic() < deadline:
+        shard = run_shard(trial, seeds.start, min(left, len(seeds)), seconds=deadline - time.monotonic())
+        results.keep(trial, shard)
+        cases, failures = shard["cases"], len(shard["failures"])
+        print(f"{trial.name}: {cases} cases, {failures} failures, {shard['seconds']} s", flush=True)
+        failed, left = failed or failures > 0, left - cases
+        seeds = results.missing(trial) if arguments.first is None else range(0)
+    return int(failed)
 
 
 if __name__ == "__main__":
