@@ -36,10 +36,13 @@ class LoadedNetwork(Network):
         The word or the path that it was loaded by.
     images : Path, optional
         Images that come with a shipped network.
+    file : Path, optional
+        What it was read from, where that is no shipped network.
     """
 
     source: str
     images: Path | None = None
+    file: Path | None = None
 
     @property
     def report(self) -> dict[str, Any]:
@@ -172,10 +175,14 @@ class BoardPlan:
         """
         network, folder = self.network, Path(output)
         file = None if data is None else Path(data)
-        found = commands.find_images(commands.Source(network=network, images=network.images), file)
+        source = commands.Source(network=network, images=network.images, file=network.file)
+        found = commands.find_images(source, file)
         own = {"data": file, "images": images, "simulator": simulator, "output": folder}
         options = commands.build_options(
-            "build", network.source, self.board, strategy, self.options, seed, force, link=link, **own
+            *("build", network.source, self.board, strategy, self.options, seed, force),
+            link=link,
+            compressed=commands.find_compression(source),
+            **own,
         )
         with _told(stages) as told:
             report = commands.build(network, found, folder, options, images=images, simulator=simulator, stages=told)
@@ -227,7 +234,7 @@ def load(path: str | os.PathLike[str], *, pixels: PixelRule = "auto") -> LoadedN
     text = os.fspath(path)
     found = commands.find_network(text, pixels=pixels)
     parts = {field.name: getattr(found.network, field.name) for field in fields(Network)}
-    return LoadedNetwork(**parts, source=text, images=found.images)
+    return LoadedNetwork(**parts, source=text, images=found.images, file=found.file)
 
 
 def _tables(report: dict[str, Any]) -> str:

@@ -347,13 +347,17 @@ def generate(
     """Write the Verilog of a network's core."""
 
     def work(stages: Stages) -> Report:
+        source = commands.find_network(net)
         options = commands.GenerateOptions(
-            strategy=strategy.value, plan=plan, wrapper=None if wrapper is None else wrapper.value, force=force
+            strategy=strategy.value,
+            plan=plan,
+            wrapper=None if wrapper is None else wrapper.value,
+            force=force,
+            compressed=commands.find_compression(source),
         )
-        network = commands.find_network(net).network
         if dry_run:
-            return commands.dry_generate(network, output, options)
-        return commands.generate(network, output, options, stages)
+            return commands.dry_generate(source.network, output, options)
+        return commands.generate(source.network, output, options, stages)
 
     return _outcome(work, json)
 
@@ -429,7 +433,8 @@ def synth(
         raise typer.BadParameter("--fps, --clock, --seed and --link need --board")
 
     def work(stages: Stages) -> Report:
-        network = commands.find_network(net).network
+        source = commands.find_network(net)
+        network, compressed = source.network, commands.find_compression(source)
         if board is None:
             gates = commands.GateOptions(liberty=liberty, strategy=strategy.value, plan=plan, force=force)
             if dry_run:
@@ -438,7 +443,16 @@ def synth(
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
         placement, lines = 1 if seed is None else seed, link or LinkLines.uart
         run = commands.build_options(
-            "synth", net, board, strategy.value, options, placement, force, link=lines.value, output=output
+            "synth",
+            net,
+            board,
+            strategy.value,
+            options,
+            placement,
+            force,
+            link=lines.value,
+            compressed=compressed,
+            output=output,
         )
         if dry_run:
             return commands.dry_synth(network, output, run, stages)
@@ -473,7 +487,10 @@ def build(
         options = commands.PlanOptions(fps=fps, clock_mhz=clock, file=plan)
         chosen = None if simulator is None else simulator.value
         own = {"data": data, "images": images, "simulator": chosen, "output": output}
-        run = commands.build_options("build", net, board, strategy.value, options, seed, force, link=link.value, **own)
+        compressed = commands.find_compression(source)
+        run = commands.build_options(
+            *("build", net, board, strategy.value, options, seed, force), link=link.value, compressed=compressed, **own
+        )
         does = commands.dry_build if dry_run else commands.build
         return does(source.network, frames, output, run, images=images, simulator=chosen, stages=stages)
 

@@ -29,7 +29,7 @@ from xnorweave.commands.options import (
     command_line,
 )
 from xnorweave.commands.planning import boards, plan
-from xnorweave.commands.source import Report, Source, find_images, find_network, find_pictures
+from xnorweave.commands.source import Report, Source, find_compression, find_images, find_network, find_pictures
 from xnorweave.commands.training import TrainOptions, train
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "dry_synth",
     "dry_synth_gates",
     "dry_train",
+    "find_compression",
     "find_images",
     "find_network",
     "find_pictures",

@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xnorweave.commands.compression_file import Compressed, write_compression
+from xnorweave.commands.networks import sharing_part
 from xnorweave.commands.source import Report, Source, find_images, head
 from xnorweave.console import Stages
 from xnorweave.errors import DataError
 from xnorweave.images import ImageSet
-from xnorweave.network import Network
+from xnorweave.network import Conv2D, Network
 from xnorweave.network_file import network_bytes, save_network
 from xnorweave.passes.compress import Compression, CompressOptions, Examples, Point, compress
+from xnorweave.passes.share import Form, share_network
 from xnorweave.passes.workers import usable_cpus
 from xnorweave.sim import golden
 
 __all__ = ["compress_network", "split_images"]
 
+_FORMS: tuple[Form, ...] = ("none", "repeated", "kernel")
 _MOST_CALIBRATION = 1000
 _FEWEST_IMAGES = 50
 
@@ -30,7 +34,9 @@ _FEWEST_IMAGES = 50
 def compress_network(
     source: Source, data: Path | None, output: Path, options: CompressOptions, stages: Stages, *, images: int | None
 ) -> Report:
-    """Compress a network and write it; what was measured before a kill is kept beside ``output`` until then.
+    """Compress a network, and write it and how it was compressed.
+
+    What was measured before a kill is kept beside ``output`` until then.
 
     Parameters
     ----------
@@ -74,10 +80,31 @@ def compress_network(
         workers=usable_cpus(),
         progress=told,
     )
-    save_network(result.network, output)
-    progress.unlink(missing_ok=True)
     part = compression_part(result, options, calibration_images=len(calibration.labels))
+    before = _counted_before(network, result.network, options)
+    save_network(result.network, output)
+    write_compression(output, result.network, Compressed(search=part, before=before))
+    progress.unlink(missing_ok=True)
     return head(result.network) | {"compression": part, "written": str(output)}
+
+
+def _counted_before(network: Network, compressed: Network, options: CompressOptions) -> dict[str, dict[str, int]]:
+    """What the layers that were changed came to before: the forms that have kernels of their own, not shared sums."""
+    changed = {
+        old.name
+        for old, new in zip(network.layers, compressed.layers, strict=True)
+        if isinstance(old, Conv2D) and isinstance(new, Conv2D) and not np.array_equal(old.weights, new.weights)
+    }
+    rows = share_network(network, _FORMS, layers=changed, family=options.family, workers=usable_cpus())
+    return {
+        row["name"]: {name: value for name, value in row.items() if _of_kernels(name)}
+        for row in sharing_part(rows, options.family)["layers"]
+    }
+
+
+def _of_kernels(name: str) -> bool:
+    """Whether a count is that of one of these forms."""
+    return name.endswith(("_unshared", "_repeated", "_kernel")) and "_per_frame_" not in name
 
 
 def compression_part(found: Compression, options: CompressOptions, *, calibration_images: int) -> dict[str, Any]:

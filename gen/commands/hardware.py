@@ -18,6 +18,7 @@ from xnorweave.boards.link_format import BITS_PER_BYTE, bytes_per_word, packet_b
 from xnorweave.boards.progress import Progress
 from xnorweave.boards.toolchain import synthesize
 from xnorweave.build_folder import build_folder
+from xnorweave.commands.compression_file import Compressed, Counts
 from xnorweave.commands.described import pictures, provenance, usage
 from xnorweave.commands.networks import known_strategy, share_for_build, sharing_part
 from xnorweave.commands.options import BuildOptions, GenerateOptions, SimulationOptions
@@ -62,7 +63,7 @@ def generate(network: Network, output: Path, options: GenerateOptions, stages: S
     """Write ``design.v``, ``plan.json``, the report and, where wanted, a wrapper of a core into ``output``."""
     with build_folder(output, force=options.force) as folder:
         made = plan_of_no_board(network, options.plan)
-        report, graphs = shared(network, options.strategy, made, "ice40", stages)
+        report, graphs = shared(network, options.strategy, made, "ice40", stages, compressed=options.compressed)
         design = emit_into(network, folder, made, graphs, report, stages)
         if options.wrapper is not None:
             report["wrapper"] = _wrap(design, options.wrapper, folder)
@@ -94,7 +95,9 @@ def synth(network: Network, output: Path, options: BuildOptions, stages: Stages)
     with build_folder(output, force=options.force) as folder, logs_kept(folder):
         stages.start(f"planning {network.name} for {board.name}")
         chosen = choice_for(network, board, options.plan)
-        report, graphs = shared(network, options.strategy, chosen.plan, board.family, stages)
+        report, graphs = shared(
+            network, options.strategy, chosen.plan, board.family, stages, compressed=options.compressed
+        )
         report |= foreseen(chosen, board, network, options.plan)
         design = emit_into(network, folder, chosen.plan, graphs, report, stages)
         report["synthesis"] = _synthesize(design, board, folder, options, stages)
@@ -147,7 +150,9 @@ def build(
         stages.start(f"planning {network.name} for {board.name}")
         chosen = choice_for(network, board, options.plan)
         made = chosen.plan
-        report, graphs = shared(network, options.strategy, made, board.family, stages, control=True)
+        report, graphs = shared(
+            network, options.strategy, made, board.family, stages, control=True, compressed=options.compressed
+        )
         report |= foreseen(chosen, board, network, options.plan)
         design = emit_into(network, folder, made, graphs, report, stages)
         run = SimulationOptions(simulator=simulator or fastest_simulator(), strategy=options.strategy)
@@ -200,9 +205,16 @@ def mismatch_error(report: Report) -> MismatchError | None:
 
 
 def shared(
-    network: Network, strategy: str, made: Plan, family: CostFamily, stages: Stages, *, control: bool = False
+    network: Network,
+    strategy: str,
+    made: Plan,
+    family: CostFamily,
+    stages: Stages,
+    *,
+    control: bool = False,
+    compressed: Compressed | None = None,
 ) -> tuple[Report, dict[str, AdderGraph]]:
-    """Head and ``sharing`` of a build's report, for which every form is counted; and the graphs to build."""
+    """Head, ``sharing`` and ``compression`` of a build's report, every form counted; and the graphs to build."""
     wired = {layer.name for layer in made.layers if layer.engine == "spatial"}
     rows = share_for_build(
         network, strategy, stages, layers=wired, family=family, unit_levels=made.unit_levels, control=control
@@ -213,7 +225,20 @@ def shared(
     if graphs:
         coefficients = sum(row.inputs * row.outputs for row in rows if row.name in graphs)
         report["certificate"] = {"graphs": len(graphs), "coefficients": coefficients}
-    return report | {"sharing": sharing_part(rows, family)} | pictures(network), graphs
+    if compressed is not None:
+        report["compression"] = dict(compressed.search)
+    before = None if compressed is None else _comparable(compressed, family)
+    return report | {"sharing": sharing_part(rows, family, before=before)} | pictures(network), graphs
+
+
+def _comparable(compressed: Compressed, family: CostFamily) -> dict[str, Counts]:
+    """What the layers came to before; of another family's cells nothing is known."""
+    if compressed.search["family"] == family:
+        return dict(compressed.before)
+    return {
+        name: {count: value for count, value in counts.items() if not count.startswith("luts_")}
+        for name, counts in compressed.before.items()
+    }
 
 
 def plan_of_no_board(network: Network, file: Path | None) -> Plan:

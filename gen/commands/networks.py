@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -160,7 +160,13 @@ def known_strategy(strategy: str) -> StrategyChoice:
     return cast(StrategyChoice, strategy)
 
 
-def sharing_part(rows: list[LayerSharing], family: CostFamily, *, folded: Collection[str] = ()) -> dict[str, Any]:
+def sharing_part(
+    rows: list[LayerSharing],
+    family: CostFamily,
+    *,
+    folded: Collection[str] = (),
+    before: Mapping[str, Mapping[str, int]] | None = None,
+) -> dict[str, Any]:
     """``sharing`` of a report: layers, their totals and, where it was counted, both of random weights.
 
     What has no meaning in a layer, such as kernel evaluations of a dense one, is left out there. Totals of a unit are
@@ -174,26 +180,44 @@ def sharing_part(rows: list[LayerSharing], family: CostFamily, *, folded: Collec
         Whose cells were estimated.
     folded : collection of str
         Layers that are counted though builds do not wire them.
+    before : dict of str to dict of str to int, optional
+        Counts of layers before their kernels were made similar; those of others are their own.
     """
     layers = [_sharing_row(row, "folded" if row.name in folded else "spatial") for row in rows]
-    controls = [row["random"] for row in layers if "random" in row]
+    totals = _totals(layers)
+    if any("random" in row for row in layers):
+        totals["random"] = _totals(layers, "random")
+    before = before or {}
+    if changed := [row["name"] for row in layers if row["name"] in before]:
+        counted = set.intersection(*(set(before[name]) for name in changed))
+        for row in layers:
+            counts = before.get(row["name"], row)
+            row["before"] = {name: counts[name] for name in row if name in counted}
+        totals["before"] = _totals(layers, "before")
     return {
         "family": family,
         "luts_estimate_error_percent": ERROR_PERCENT[family],
         "layers": layers,
-        "totals": _totals(layers) | ({"random": _totals(controls)} if controls else {}),
+        "totals": totals,
         "notes": _notes(layers),
     }
 
 
 _UNITS = ("kernel_evaluations", "additions", "adder_bits", "luts")
-_NOT_COUNTED = ("name", "inputs", "outputs", "pixels", "engine", "strategy", "random")
+_NOT_COUNTED = ("name", "inputs", "outputs", "pixels", "engine", "strategy", "random", "before")
 
 
-def _totals(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    counted = dict.fromkeys(name for layer in layers for name in layer if name not in _NOT_COUNTED)
+def _totals(layers: list[dict[str, Any]], of: str | None = None) -> dict[str, Any]:
+    """Sums over the layers of their counts, or of the counts that they have under ``of``."""
+    counts = [layer if of is None else layer[of] for layer in layers]
+    counted = dict.fromkeys(name for row in counts for name in row if name not in _NOT_COUNTED)
     compared = {unit: _compared(layers, unit) for unit in _UNITS}
-    return {name: round(sum(layer[name] for layer in compared.get(_unit_of(name), layers)), 6) for name in counted}
+
+    def total(name: str) -> float:
+        summed = compared.get(_unit_of(name), layers)
+        return sum(row[name] for layer, row in zip(layers, counts, strict=True) if layer in summed)
+
+    return {name: round(total(name), 6) for name in counted}
 
 
 def _unit_of(name: str) -> str:

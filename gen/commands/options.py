@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnorweave.boards.link_format import LinkKind
+from xnorweave.commands.compression_file import Compressed
 from xnorweave.importers import PixelRule
 from xnorweave.wrappers import WrapperKind
 
@@ -80,12 +81,15 @@ class GenerateOptions:
         A bus to put the core behind, in a file of its own.
     force : bool
         Replace a folder that is no build of ours.
+    compressed : Compressed, optional
+        How the network was compressed, for the report.
     """
 
     strategy: str = "auto"
     plan: Path | None = None
     wrapper: WrapperKind | None = None
     force: bool = False
+    compressed: Compressed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +160,8 @@ class BuildOptions:
         What carries the bytes between host and board.
     command : str
         The command line that asks for this, for the report; see `command_line`.
+    compressed : Compressed, optional
+        How the network was compressed, for the report.
     """
 
     board: str
@@ -165,6 +171,7 @@ class BuildOptions:
     plan: PlanOptions = field(default_factory=PlanOptions)
     link: LinkKind = "uart"
     command: str = ""
+    compressed: Compressed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +228,7 @@ def build_options(
     force: bool,
     *,
     link: LinkKind = "uart",
+    compressed: Compressed | None = None,
     **own: object,
 ) -> BuildOptions:
     """Options of a build, with the command line that asks for the same.
@@ -229,7 +237,7 @@ def build_options(
     ----------
     command, net : str
         As in `command_line`.
-    board, strategy, plan, seed, force, link
+    board, strategy, plan, seed, force, link, compressed
         As in `BuildOptions`.
     **own : object
         What else the command takes.
@@ -237,4 +245,13 @@ def build_options(
     given = {"fps": plan.fps, "clock": plan.clock_mhz, "plan": plan.file, "strategy": strategy, "seed": seed}
     given |= {} if link == "uart" else {"link": link}
     line = command_line(command, net, board=board, **own, **given)
-    return BuildOptions(board=board, strategy=strategy, plan=plan, seed=seed, link=link, force=force, command=line)
+    return BuildOptions(
+        board=board,
+        strategy=strategy,
+        plan=plan,
+        seed=seed,
+        link=link,
+        force=force,
+        command=line,
+        compressed=compressed,
+    )

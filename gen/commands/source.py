@@ -10,12 +10,22 @@ from typing import Any
 import numpy as np
 
 from xnorweave.build_folder import REPORT_FORMAT
+from xnorweave.commands.compression_file import Compressed, read_compression
 from xnorweave.errors import DataError, NetworkError
 from xnorweave.images import ImageSet, load_images, load_pictures, shipped
 from xnorweave.importers import PixelRule, load_any
 from xnorweave.network import Network
 
-__all__ = ["Report", "Source", "find_images", "find_network", "find_pictures", "head", "shipped_networks"]
+__all__ = [
+    "Report",
+    "Source",
+    "find_compression",
+    "find_images",
+    "find_network",
+    "find_pictures",
+    "head",
+    "shipped_networks",
+]
 
 Report = dict[str, Any]
 """A document in the shape of ``report.json``; absent parts are simply missing."""
@@ -34,10 +44,13 @@ class Source:
         What was read.
     images : Path, optional
         Images that come with a shipped network.
+    file : Path, optional
+        What it was read from, where that is no shipped network.
     """
 
     network: Network
     images: Path | None = None
+    file: Path | None = None
 
 
 def shipped_networks() -> list[str]:
@@ -70,7 +83,18 @@ def find_network(text: str, *, pixels: PixelRule = "auto") -> Source:
     if not os.path.exists(path):  # noqa: PTH110 -- Path.exists() raises on a name that is too long
         words = ", ".join(shipped_networks()) or "none"
         raise NetworkError(f"{text}: no such file, nor the word of a shipped network ({words}); check the path")
-    return Source(network=load_any(path, pixels=pixels))
+    return Source(network=load_any(path, pixels=pixels), file=path)
+
+
+def find_compression(source: Source) -> Compressed | None:
+    """How the network was compressed, where that is known.
+
+    Raises
+    ------
+    DataError
+        As `read_compression`.
+    """
+    return None if source.file is None else read_compression(source.file, source.network)
 
 
 def find_images(source: Source, data: Path | None, limit: int | None = None) -> ImageSet:

@@ -62,29 +62,31 @@ def waterfall(report: dict[str, Any]) -> list[Unit]:
 
 
 def _steps(report: dict[str, Any], totals: dict[str, Any], unit: str) -> list[Step]:
-    whole, random = totals.get(f"{unit}_unshared"), totals.get("random") or {}
+    random, before = totals.get("random") or {}, totals.get("before") or {}
+    before = {name: value for name, value in before.items() if name.startswith(f"{unit}_")}
+    whole = before.get(f"{unit}_unshared") or totals.get(f"{unit}_unshared")
     if not whole:
         return []
+    built = {"none": "unshared"}.get(report.get("strategy", ""), report.get("strategy"))
     steps = []
+
+    def add(label: str, value: int, of_random: float | None = None, is_built: bool = False) -> None:
+        percent = 100 * value / whole
+        steps.append(Step(label=label, value=value, percent=percent, random_percent=of_random, built=is_built))
+
     for form, label in FORMS.items():
-        value = totals.get(f"{unit}_{form}")
-        if value is not None:
-            built = form == {"none": "unshared"}.get(report.get("strategy", ""), report.get("strategy"))
-            drawn = _percent(random.get(f"{unit}_{form}"), random.get(f"{unit}_unshared"))
-            steps.append(Step(label=label, value=value, percent=100 * value / whole, random_percent=drawn, built=built))
-        if form == "kernel":
-            steps += _similar(report, unit, whole)
+        name = f"{unit}_{form}"
+        drawn = _percent(random.get(name), random.get(f"{unit}_unshared"))
+        if name not in before and name in totals:
+            add(label, totals[name], drawn, form == built)
+        if name in before:
+            add(label, before[name], drawn)
+            if form == "kernel":
+                add(_SIMILAR, totals[name], None, form == built)
     value = totals.get(f"{unit}_built")
     if value is not None and not any(step.built for step in steps):
-        steps.append(
-            Step(label="as built, the best of each layer", value=value, percent=100 * value / whole, built=True)
-        )
+        add("as built, the best of each layer", value, None, True)
     return steps
-
-
-def _similar(report: dict[str, Any], unit: str, whole: int) -> list[Step]:
-    value = ((report.get("compression") or {}).get("after") or {}).get(unit)
-    return [] if value is None else [Step(label=_SIMILAR, value=value, percent=100 * value / whole)]
 
 
 def _percent(value: int | None, whole: int | None) -> float | None:

@@ -11,11 +11,12 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from xnorweave import cli
+from xnorweave.commands.compression_file import Compressed, read_compression, write_compression
 from xnorweave.errors import DataError, UnsupportedError
 from xnorweave.images import load_images, shipped
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
 from xnorweave.network_file import load_network, save_network
-from xnorweave.passes.compress import OBJECTIVES, CompressOptions, Examples, compress, compressible
+from xnorweave.passes.compress import OBJECTIVES, UNITS, CompressOptions, Examples, compress, compressible
 from xnorweave.passes.kernels import count_kernels
 from xnorweave.passes.similar import rank_kernels, refit, replace_kernels, window_moments
 from xnorweave.sim import golden
@@ -314,10 +315,11 @@ def test_the_command_writes_an_ordinary_network_with_its_history(
         count_kernels(layer.weights).distinct_mod_inverse for layer in network.layers if isinstance(layer, Conv2D)
     )
     assert kernels == part["after"]["kernel_evaluations"]
-    assert list(tmp_path.iterdir()) == [out]  # no progress is left behind
-    first = out.read_bytes()
+    beside = tmp_path / "small.compression.json"
+    assert sorted(tmp_path.iterdir()) == [beside, out]  # no progress is left behind
+    first = out.read_bytes(), beside.read_bytes()
     compressed(capfd, *words)
-    assert out.read_bytes() == first
+    assert (out.read_bytes(), beside.read_bytes()) == first
     assert cli.main(["compress", "fashion_mnist", *words]) == 0
     shown = capfd.readouterr().out
     assert "kernel evaluations" in shown
@@ -346,6 +348,107 @@ def test_a_killed_command_goes_on_and_ends_alike(
     compressed(capfd, "-o", str(out), *words)
     assert out.read_bytes() == (tmp_path / "whole.npz").read_bytes()
     assert not list(tmp_path.glob(".*progress*"))
+
+
+def test_a_builds_report_tells_how_the_network_was_compressed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Kernels before, counted from the shipped network itself; additions of its LUTs' family alone."""
+    out = tmp_path / "small.npz"
+    words = ("--max-loss", "6", "--objective", "kernel-evaluations", "--images", "120", "--layers", "conv2")
+    part = compressed(capfd, "-o", str(out), *words)["compression"]
+    report = generated(capfd, out, tmp_path)
+    assert report["compression"] == part
+    (before,) = (row for row in shared(capfd, "fashion_mnist") if row["name"] == "conv2")
+    (now,) = (row for row in report["sharing"]["layers"] if row["name"] == "conv2")
+    forms = [f"{unit}_{form}" for unit in ("kernel_evaluations", "additions") for form in ("repeated", "kernel")]
+    assert [now["before"][name] for name in forms] == [before[name] for name in forms]
+    assert now["before"]["kernel_evaluations_kernel"] - now["kernel_evaluations_kernel"] == (
+        part["before"]["kernel_evaluations"] - part["after"]["kernel_evaluations"]
+    )
+    for row in report["sharing"]["layers"]:
+        assert ("luts_kernel" in row["before"]) == (part["family"] == report["sharing"]["family"])
+        if row["name"] != "conv2":
+            assert row["before"] == {name: row[name] for name in row["before"]}
+    page = (tmp_path / "core" / "report.html").read_text()
+    assert "+ similar kernels" in page
+    assert "Networks measured while kernels were made similar" in page
+
+
+def generated(capfd: pytest.CaptureFixture[str], network: Path, folder: Path) -> dict[str, Any]:
+    assert cli.main(["generate", str(network), "-o", str(folder / "core"), "--json"]) == 0
+    return json.loads(capfd.readouterr().out)
+
+
+def shared(capfd: pytest.CaptureFixture[str], network: str) -> list[dict[str, Any]]:
+    assert cli.main(["share", network, "--json"]) == 0
+    return json.loads(capfd.readouterr().out)["sharing"]["layers"]
+
+
+# How a network was compressed ----------------------------------------------------------------------------------------
+
+
+POINT = {"correct": 90, "percent": 90.0} | dict.fromkeys(UNITS, 12)
+SEARCH = {
+    **{"objective": "luts", "max_loss_percent": 1.0, "family": "ecp5", "seed": 0, "calibration_images": 10},
+    **{"validation_images": 100, "before": POINT, "after": POINT, "trajectory": [POINT], "alone": []},
+}
+COMPRESSED = Compressed(search=SEARCH, before={"conv": {"additions_kernel": 7}})
+
+
+def random_network(seed: int) -> Network:
+    layers = (conv(np.random.default_rng(seed), (2, 1, 3, 3)), Threshold(name="fire", thresholds=np.zeros(2, np.int32)))
+    return Network(name="n", input=InputSpec(kind="bits", shape=(1, 4, 4)), layers=layers)
+
+
+def written(folder: Path) -> tuple[Path, Network]:
+    network = random_network(1)
+    write_compression(folder / "n.npz", network, COMPRESSED)
+    return folder / "n.npz", network
+
+
+def test_what_was_written_is_read_again_for_the_same_network_alone(tmp_path: Path) -> None:
+    path, network = written(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["n.compression.json"]
+    assert read_compression(path, network) == COMPRESSED
+    assert read_compression(path, random_network(2)) is None
+    assert read_compression(tmp_path / "other.npz", network) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda found: found.update(format="xnorweave-compression/2"),
+        lambda found: found.pop("before"),
+        lambda found: found.update(before={"conv": {"additions_kernel": "<b>"}}),
+        lambda found: found["compression"].update(objective="speed"),
+        lambda found: found["compression"].update(seed=True),
+        lambda found: found["compression"].update(trajectory=[]),
+        lambda found: found["compression"]["after"].pop("luts"),
+        lambda found: found["compression"]["before"].update(percent=None),
+    ],
+)
+def test_a_damaged_file_is_refused(damage: Any, tmp_path: Path) -> None:
+    path, network = written(tmp_path)
+    beside = tmp_path / "n.compression.json"
+    found = json.loads(beside.read_text())
+    damage(found)
+    beside.write_text(json.dumps(found))
+    with pytest.raises(DataError, match=r"n\.compression\.json: .*; remove it, or compress again"):
+        read_compression(path, network)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "[" * 100_000, "\xff"])
+def test_a_file_that_is_no_such_document_is_refused(text: str, tmp_path: Path) -> None:
+    path, network = written(tmp_path)
+    (tmp_path / "n.compression.json").write_text(text, "latin-1")
+    with pytest.raises(DataError, match="remove it, or compress again"):
+        read_compression(path, network)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"n\.compression\.json: cannot be written \(No such file"):
+        write_compression(tmp_path / "none" / "n.npz", random_network(1), COMPRESSED)
 
 
 @pytest.mark.parametrize("kept", ["", "{", '{"key": 1}', '{"key": "other", "measured": {"network": 5}}', "[]"])

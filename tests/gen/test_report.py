@@ -355,14 +355,33 @@ def test_estimates_stand_beside_what_was_taken() -> None:
 
 def test_the_waterfall_has_every_form_of_every_unit_beside_random_weights() -> None:
     said = text_of(section(render_html(document()), "sharing"))
-    assert "Kernel evaluations naive 256 repeated kernels once 154 \u00b7 60.2 % random 59.9 %" in said
-    assert "+ inverse kernels 115 \u00b7 44.9 %" in said
-    assert "+ similar kernels 99 \u00b7 38.7 %" in said
+    assert "Kernel evaluations naive 256 repeated kernels once 192 \u00b7 75.0 % random 59.9 %" in said
+    assert "+ inverse kernels 144 \u00b7 56.2 % random 45.0 % + similar kernels 115 \u00b7 44.9 % units" in said
+    assert "Forms up to inverse kernels are those of the network before that." in said
     assert "Additions naive 2,416" in said
     assert "+ partial sums 1,498 \u00b7 20.0 %" in said
     assert "units, fewest LUTs 946 \u00b7 25.0 %" in said
     assert "The network\u2019s kernels were made similar before: compressed for luts, 9 to 8 luts." in said
     assert "trained" not in said
+
+
+def test_the_waterfall_of_a_network_that_was_not_compressed() -> None:
+    report = document()
+    for row in (report["sharing"]["totals"], *report["sharing"]["layers"]):
+        del row["before"]
+    said = text_of(section(render_html(report), "sharing"))
+    assert "Kernel evaluations naive 256 repeated kernels once 154 \u00b7 60.2 % random 59.9 %" in said
+    assert "+ inverse kernels 115 \u00b7 44.9 % random 45.0 % units" in said
+    assert "similar kernels" not in said
+    assert "before that" not in said
+
+
+def test_units_that_nobody_counted_before_have_no_similar_kernels() -> None:
+    report = document() | {"strategy": "kernel"}
+    report["sharing"]["totals"]["before"] = {"additions_kernel": 1_300}
+    said = text_of(section(render_html(report), "sharing"))
+    assert "+ inverse kernels 1,300 \u00b7 53.8 % random 45.0 % + similar kernels 1,087 \u00b7 45.0 % + partial" in said
+    assert said.count("+ similar kernels") == 1
 
 
 def test_without_one_strategy_the_waterfall_ends_in_what_was_built() -> None:

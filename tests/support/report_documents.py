@@ -60,7 +60,9 @@ def sharing_row(name: str | None) -> dict[str, Any]:
         counts |= {f"{unit}_{form}": round(whole * share) for form, share in _FORMS.items()}
     del counts["kernel_evaluations_graph"]
     counts |= {"additions_built": counts["additions_units"], "luts_built": counts["luts_units"]}
-    return head | counts | {"random": {key: round(1.1 * value) for key, value in counts.items()}}
+    of_kernels = {key: value for key, value in counts.items() if key.endswith(("_unshared", "_repeated", "_kernel"))}
+    before = {key: value if key.endswith("_unshared") else round(1.25 * value) for key, value in of_kernels.items()}
+    return head | counts | {"random": {key: round(1.1 * value) for key, value in counts.items()}, "before": before}
 
 
 def _kernels(name: str, seed: int, channels: int = 3, filters: int = 8) -> dict[str, Any]:
