@@ -1,8 +1,8 @@
 """xnorweave: trained binarized networks to small, proven, open-flow hardware."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xnorweave.late import late_names
 from xnorweave.network import Network
 from xnorweave.network_file import load_network, save_network
 
@@ -23,19 +23,5 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Loaded where they are asked for: they need every room, and the serial port's package, and nothing below them does.
-_LATE = {
-    "Board": "xnorweave.boards.host",
-    "BoardPlan": "xnorweave.api",
-    "Build": "xnorweave.api",
-    "LoadedNetwork": "xnorweave.api",
-    "load": "xnorweave.api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Give a name of `_LATE`, and keep it."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
-    return found
+# They need every room, and the serial port's package, and nothing below them does.
+__getattr__ = late_names(__name__, {"api": ("BoardPlan", "Build", "LoadedNetwork", "load"), "boards.host": ("Board",)})

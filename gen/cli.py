@@ -21,7 +21,6 @@ from xnorweave.commands import Report, completing
 from xnorweave.console import Stages, live_stages, print_error, print_json, result_console, stdout_kept_clean
 from xnorweave.errors import ToolchainError, XnorweaveError
 from xnorweave.interrupts import Interrupts, interruptible
-from xnorweave.passes.compress import CompressOptions
 
 __all__ = ["app", "main"]
 
@@ -267,7 +266,7 @@ def compress(
     """Make similar kernels equal, as far as an accuracy budget allows; a killed search goes on where it was."""
 
     def work(stages: Stages) -> Report:
-        options = CompressOptions(
+        options = commands.CompressOptions(
             max_loss=max_loss,
             objective=objective.value,
             layers=None if layers is None else tuple(layers.split(",")),

@@ -1,19 +1,22 @@
-"""Words that a shell may complete an argument or an option with; files are its own."""
+"""Words that a shell may complete an argument or an option with; files are its own.
 
-from xnorweave.boards.catalogue import boards as all_boards
-from xnorweave.commands.source import shipped_networks
-from xnorweave.training.presets import PRESETS
+A user waits for each of them: a function loads what it needs alone.
+"""
 
 __all__ = ["board_list", "boards", "networks", "networks_and_presets", "presets"]
 
 
 def networks(incomplete: str) -> list[str]:
     """Shipped networks."""
+    from xnorweave.commands.source import shipped_networks
+
     return [word for word in shipped_networks() if word.startswith(incomplete)]
 
 
 def presets(incomplete: str) -> list[str]:
     """Presets of `train`."""
+    from xnorweave.training.presets import PRESETS
+
     return [word for word in PRESETS if word.startswith(incomplete)]
 
 
@@ -24,6 +27,8 @@ def networks_and_presets(incomplete: str) -> list[str]:
 
 def boards(incomplete: str) -> list[str]:
     """Boards of the catalogue."""
+    from xnorweave.boards.catalogue import boards as all_boards
+
     return [board.name for board in all_boards() if board.name.startswith(incomplete)]
 
 

@@ -4,11 +4,14 @@ import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xnorweave.boards.link_format import LinkKind
-from xnorweave.commands.compression_file import Compressed
 from xnorweave.importers import PixelRule
 from xnorweave.wrappers import WrapperKind
+
+if TYPE_CHECKING:
+    from xnorweave.commands.compression_file import Compressed
 
 __all__ = [
     "BuildOptions",
@@ -89,7 +92,7 @@ class GenerateOptions:
     plan: Path | None = None
     wrapper: WrapperKind | None = None
     force: bool = False
-    compressed: Compressed | None = None
+    compressed: "Compressed | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +174,7 @@ class BuildOptions:
     plan: PlanOptions = field(default_factory=PlanOptions)
     link: LinkKind = "uart"
     command: str = ""
-    compressed: Compressed | None = None
+    compressed: "Compressed | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +231,7 @@ def build_options(
     force: bool,
     *,
     link: LinkKind = "uart",
-    compressed: Compressed | None = None,
+    compressed: "Compressed | None" = None,
     **own: object,
 ) -> BuildOptions:
     """Options of a build, with the command line that asks for the same.

@@ -5,16 +5,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xnorweave.build_folder import REPORT_FORMAT
-from xnorweave.commands.compression_file import Compressed, read_compression
 from xnorweave.errors import DataError, NetworkError
 from xnorweave.images import ImageSet, load_images, load_pictures, shipped
 from xnorweave.importers import PixelRule, load_any
 from xnorweave.network import Network
+
+if TYPE_CHECKING:
+    from xnorweave.commands.compression_file import Compressed
 
 __all__ = [
     "Report",
@@ -86,7 +88,7 @@ def find_network(text: str, *, pixels: PixelRule = "auto") -> Source:
     return Source(network=load_any(path, pixels=pixels), file=path)
 
 
-def find_compression(source: Source) -> Compressed | None:
+def find_compression(source: Source) -> "Compressed | None":
     """How the network was compressed, where that is known.
 
     Raises
@@ -94,6 +96,8 @@ def find_compression(source: Source) -> Compressed | None:
     DataError
         As `read_compression`.
     """
+    from xnorweave.commands.compression_file import read_compression
+
     return None if source.file is None else read_compression(source.file, source.network)
 
 

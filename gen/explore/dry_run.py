@@ -9,7 +9,8 @@ from xnorweave.commands.source import Report, head
 from xnorweave.commands.training import recipe_to_train
 from xnorweave.explore.cluster import check_dask
 from xnorweave.explore.networks import check_codes, is_recipe
-from xnorweave.explore.run import ExploreOptions, candidates_of, check_folder, check_network, check_options
+from xnorweave.explore.options import ExploreOptions
+from xnorweave.explore.run import candidates_of, check_folder, check_network, check_options
 from xnorweave.explore.work import build_versions
 from xnorweave.images import load_images
 from xnorweave.passes.workers import usable_cpus

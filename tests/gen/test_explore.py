@@ -21,11 +21,10 @@ from xnorweave import cli
 from xnorweave.build_folder import BuildFolderError, locked
 from xnorweave.commands.source import Source
 from xnorweave.errors import DeviceError, ExploreError, UnsupportedError, XnorweaveError
-from xnorweave.explore import ExploreOptions, explore, parse_budget
+from xnorweave.explore import Effort, ExploreOptions, explore, parse_budget
 from xnorweave.explore.candidate import Candidate, Space, build_key, canonical_json, estimate_key
 from xnorweave.explore.networks import find_source, variants
 from xnorweave.explore.pareto import dominators, spread, undominated
-from xnorweave.explore.run import Effort
 from xnorweave.explore.search import Design, designs_of, front_of, next_round, note_builds, verdicts
 from xnorweave.explore.store import open_store
 from xnorweave.explore.work import Subject, build, estimate, estimate_versions
