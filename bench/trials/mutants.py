@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -44,12 +45,17 @@ _RELATED = {
     "gen/passes/shortcuts.py": ("tests/gen/test_residual.py", "tests/e2e/test_residual.py"),
     "gen/passes/sums.py": ("tests/gen/test_lower.py", "tests/gen/test_residual.py"),
     "gen/wrappers.py": ("tests/sim/test_wrappers.py",),
+    "hw/adder_graph.py": ("tests/gen/test_adder_graph.py", "tests/gen/test_lower.py", "tests/gen/test_share.py"),
     "hw/axi_stream.py": ("tests/sim/test_wrappers.py",),
     "hw/byte_register.py": ("tests/hw/test_spi.py", "tests/boards/test_link.py", "tests/boards/test_spi_link.py"),
     "hw/scale.py": ("tests/hw/test_units.py", "tests/gen/test_layer_kinds.py", "tests/gen/test_folding_scales.py"),
     "hw/spi.py": ("tests/hw/test_spi.py", "tests/boards/test_spi_link.py"),
     "hw/wishbone.py": ("tests/sim/test_wrappers.py",),
 }
+_OF_HARDWARE = (
+    *("tests/hw/test_units.py", "tests/hw/test_conv2d.py", "tests/hw/test_folded_conv2d.py", "tests/hw/test_dense.py"),
+    *("tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py", "tests/gen/test_lower.py"),
+)
 _WHOLE = ("tests/hw", "tests/e2e/test_random_networks.py", "tests/gen", "tests/sim", "tests/boards", "tests")
 _FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 900, 3600
 _FAILED = 1
@@ -78,8 +84,7 @@ def nearest_tests(file: str) -> list[str]:
     """Files and folders of tests in the order in which they are likely to see a mistake in a file."""
     own = f"tests/{Path(file).parts[0]}/test_{Path(file).stem}.py"
     near = [own, *_RELATED.get(file, ())]
-    if file.startswith("hw/"):
-        near += [f"tests/hw/test_{unit}.py" for unit in ("units", "conv2d", "folded_conv2d", "dense")]
+    near += _OF_HARDWARE if file.startswith("hw/") else ()
     near += _WHOLE
     return [name for name in dict.fromkeys(near) if (ROOT / name).exists()]
 
@@ -101,20 +106,27 @@ def copy_of_tree(folder: Path) -> Path:
 
 
 def failing(tree: Path, tests: list[str]) -> str:
-    """The first of these tests that fails in a tree, each in a run of its own; empty where all pass."""
-    for name in tests:
-        code, said = _pytest(tree, name)
+    """The first of these tests that fails in a tree, each in a run of its own; empty where all pass.
+
+    Of a folder only those run that did not run by themselves before.
+    """
+    for number, name in enumerate(tests):
+        code, said = _pytest(tree, name, tests[:number])
         if code not in (0, _NO_TESTS):
             failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
             return failed[0] if failed else f"{name}: exit code {code}"
     return ""
 
 
-def _pytest(tree: Path, name: str) -> tuple[int, str]:
-    """Run tests until the first fails. What does not end, as a core that is deadlocked, has failed."""
+def _pytest(tree: Path, name: str, done: Sequence[str]) -> tuple[int, str]:
+    """Run tests until the first fails, without those that are done.
+
+    What does not end, as a core that is deadlocked, has failed.
+    """
     options = ("-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not pnr")
     # A test of the whole tree's digests or wheel needs no mistake to fail in a copy.
     left_out = ("--ignore", "tests/e2e/test_packaging.py", "--ignore", "tests/bench")
+    left_out += tuple(word for before in done for word in ("--ignore", before))
     environment = os.environ | {"PYTHONPATH": str(tree / "build" / "tree"), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, *left_out, name],
