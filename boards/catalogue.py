@@ -66,10 +66,11 @@ class Board:
         Block RAMs of the chip, and bits in each of them.
     clock_mhz : float
         The board's own clock.
+    clock_is_chips : bool
+        Whether that is the chip's own oscillator, which is too inexact for a link.
     link : str
         What the serial port is on: ``uart`` where the board has one; else pins of a connector, e.g. ``pmod 0: rx 1,
-        tx 2``, to which an adapter is wired. Empty where there is neither, or where the clock is the chip's own
-        oscillator, which is too inexact for a serial port.
+        tx 2``, to which an adapter is wired. Empty where there is neither, or where the clock is the chip's own.
     spi : str
         What a link over SPI is on, such as ``pmod 0: sck 3, mosi 4, miso 7, cs_n 8``. Empty where connectors have too
         few free pins, or the clock is the chip's own.
@@ -87,6 +88,7 @@ class Board:
     block_rams: int
     block_ram_bits: int
     clock_mhz: float
+    clock_is_chips: bool
     link: str
     spi: str
     platform: Callable[[], Platform]
@@ -249,6 +251,7 @@ def _board_of(name: str) -> Board:
         block_rams=block_rams,
         block_ram_bits=ram_bits,
         clock_mhz=platform.default_clk_frequency / 1e6,
+        clock_is_chips=not exact,
         link=places["uart"],
         spi=places[SPI_RESOURCE],
         platform=make,

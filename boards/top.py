@@ -112,13 +112,16 @@ def plan_board(board: Board, clock_mhz: float | None = None, link: LinkKind = "u
     if link == "spi" and not board.spi:
         others = ", ".join(each.name for each in boards() if each.spi and each.device == board.device)
         remedy = f"boards with this chip that have them: {others}" if others else "use --link uart"
-        raise DeviceError(f"{board.name}: no connector with four free pins for SPI; {remedy}")
+        lacking = "no connector with four free pins for SPI"
+        if board.clock_is_chips:
+            lacking = "its clock is the chip's own oscillator, which is too inexact for SPI"
+        raise DeviceError(f"{board.name}: {lacking}; {remedy}")
     if link == "uart" and not board.link:
         others = ", ".join(each.name for each in boards_that_fit(luts=board.luts, block_ram_bits=0, headroom=1)[:3])
-        raise DeviceError(
-            f"{board.name}: nothing to reach the core by: no serial port, no connector with two free pins, or a clock "
-            f"too inexact for one; boards that have one: {others}"
-        )
+        lacking = "no serial port, and no connector with two free pins for one"
+        if board.clock_is_chips:
+            lacking = "its clock is the chip's own oscillator, which is too inexact for a serial port"
+        raise DeviceError(f"{board.name}: {lacking}; boards that have one: {others}")
     own_clock = clock_mhz is None or math.isclose(clock_mhz, board.clock_mhz)
     pll = None if own_clock else find_pll(board, clock_mhz)
     got_mhz = board.clock_mhz if pll is None else pll.output_mhz

@@ -225,7 +225,7 @@ def test_a_core_with_many_words_a_frame_is_refused(core, tmp_path):
 
 
 def test_board_without_serial_port(core, tmp_path):
-    with pytest.raises(DeviceError, match=r"fomu-pvt: nothing to reach the core by"):
+    with pytest.raises(DeviceError, match=r"fomu-pvt: no serial port, and no connector"):
         synthesize(core, board("fomu-pvt"), tmp_path)
 
 

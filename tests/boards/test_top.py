@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import pytest
@@ -71,8 +72,11 @@ def test_baud_rate_needs_a_clock():
 
 
 def test_board_without_serial_port():
-    with pytest.raises(DeviceError, match=r"upduino-v3: nothing to reach .* too inexact .* have one: .*icebreaker"):
+    with pytest.raises(DeviceError, match=r"upduino-v3: its clock is the chip's own .* port; .* one: .*icebreaker"):
         plan_board(board("upduino-v3"))
+    bare = dataclasses.replace(board("icebreaker"), link="")
+    with pytest.raises(DeviceError, match=r"icebreaker: no serial port, and no connector .* one: .*icebreaker"):
+        plan_board(bare)
 
 
 @pytest.mark.parametrize(("clock_mhz", "rate"), [(None, 2_000_000), (30.0, 5_000_000)])
@@ -81,9 +85,12 @@ def test_spi_goes_at_a_sixth_of_the_clock(clock_mhz, rate):
     assert (plan.link, plan.baud, plan.baud_error_percent) == ("spi", rate, 0.0)
 
 
-@pytest.mark.parametrize("name", ["fomu-hacker", "upduino-v3"])
-def test_a_board_without_pins_for_spi(name):
-    with pytest.raises(DeviceError, match=rf"{name}: no connector with four free pins for SPI; .*them: .*icebreaker"):
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [("fomu-hacker", "no connector with four free pins"), ("upduino-v3", "its clock is the chip's own oscillator")],
+)
+def test_a_board_without_pins_for_spi(name, lacking):
+    with pytest.raises(DeviceError, match=rf"{name}: {lacking}.*; .*them: .*icebreaker"):
         plan_board(board(name), None, "spi")
 
 
