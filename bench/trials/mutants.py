@@ -60,6 +60,7 @@ _WHOLE = ("tests/hw", "tests/e2e/test_random_networks.py", "tests/gen", "tests/s
 _FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 900, 3600
 _FAILED = 1
 _NO_TESTS = 5
+_MOST_IMPORTING = 4
 
 
 @cache
@@ -83,10 +84,22 @@ def _in_turns(queues: list[list[Mutant]]) -> list[Mutant]:
 def nearest_tests(file: str) -> list[str]:
     """Files and folders of tests in the order in which they are likely to see a mistake in a file."""
     own = f"tests/{Path(file).parts[0]}/test_{Path(file).stem}.py"
-    near = [own, *_RELATED.get(file, ())]
+    near = [own, *_RELATED.get(file, ()), *_importing(file)]
     near += _OF_HARDWARE if file.startswith("hw/") else ()
     near += _WHOLE
     return [name for name in dict.fromkeys(near) if (ROOT / name).exists()]
+
+
+def _importing(file: str) -> list[str]:
+    """The files of quick tests that import a module, those with the most of its name first."""
+    room, *rest = Path(file).with_suffix("").parts
+    line = f"from xnorweave.{'.'.join(rest if room == 'gen' else (room, *rest))} import "
+    texts = {
+        path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py") if "formal" not in path.parts
+    }
+    found = sorted((path for path, text in texts.items() if line in text), key=lambda path: path.as_posix())
+    found.sort(key=lambda path: -texts[path].count(rest[-1]))
+    return [path.relative_to(ROOT).as_posix() for path in found[:_MOST_IMPORTING]]
 
 
 def copy_of_tree(folder: Path) -> Path:

@@ -434,4 +434,5 @@ def test_near_tests_come_first():
     near = mutants.nearest_tests("hw/lanes.py")
     assert near[0] == "tests/hw/test_lanes.py"
     assert near[-1] == "tests"
+    assert mutants.nearest_tests("hw/border_sums.py")[0] == "tests/hw/test_residual_add.py"
     assert mutants.nearest_tests("gen/lower.py")[1] == "tests/e2e/test_random_networks.py"
