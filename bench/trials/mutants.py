@@ -52,11 +52,9 @@ _RELATED = {
     "hw/spi.py": ("tests/hw/test_spi.py", "tests/boards/test_spi_link.py"),
     "hw/wishbone.py": ("tests/sim/test_wrappers.py",),
 }
-_OF_HARDWARE = (
-    *("tests/hw/test_units.py", "tests/hw/test_conv2d.py", "tests/hw/test_folded_conv2d.py", "tests/hw/test_dense.py"),
-    *("tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py", "tests/gen/test_lower.py"),
-)
-_WHOLE = ("tests/hw", "tests/e2e/test_random_networks.py", "tests/gen", "tests/sim", "tests/boards", "tests")
+_OF_UNITS = tuple(f"tests/hw/test_{unit}.py" for unit in ("units", "conv2d", "folded_conv2d", "dense"))
+_OF_CORES = ("tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py", "tests/gen/test_lower.py")
+_WHOLE = ("tests/hw", "tests/gen", "tests/sim", "tests/boards", "tests")
 _FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 900, 3600
 _FAILED = 1
 _NO_TESTS = 5
@@ -85,8 +83,8 @@ def nearest_tests(file: str) -> list[str]:
     """Files and folders of tests in the order in which they are likely to see a mistake in a file."""
     own = f"tests/{Path(file).parts[0]}/test_{Path(file).stem}.py"
     near = [own, *_RELATED.get(file, ()), *_importing(file)]
-    near += _OF_HARDWARE if file.startswith("hw/") else ()
-    near += _WHOLE
+    near += _OF_UNITS if file.startswith("hw/") else ()
+    near += _OF_CORES + _WHOLE
     return [name for name in dict.fromkeys(near) if (ROOT / name).exists()]
 
 
