@@ -10,8 +10,8 @@ _OBJECTIVES = {"kernel-evaluations": "kernel evaluations", "additions": "additio
 _Rows = list[Sequence[str]]
 
 
-def _fewer(part: float, whole: float) -> str:
-    if part == whole:
+def _fewer(part: float, whole: float | None) -> str:
+    if whole is None or part == whole:
         return f"{part:,}"
     return f"{part:,} (\u2212{100 * (1 - part / whole):.1f} %)"
 
@@ -25,20 +25,23 @@ def trained(result: dict[str, Any]) -> tuple[Sequence[str], _Rows]:
     found = result["trained"]
     plain, shared = found["plain"], found["shared"]
     rows: _Rows = []
+    unshared = result.get("unshared", {})
+    whole = unshared.get("total", {}).get("places")
     for name, row, units, form, mapped in (
-        ("plain, unshared", plain, plain["units"], "unshared", "mapped_unshared"),
+        ("plain, unshared", plain, plain["units"], "unshared", unshared),
         ("plain, `kernel`", plain, plain["units"], "kernel", None),
         ("plain, `graph`", plain, plain["units"], "graph", None),
-        ("plain, `units`", plain, plain["units"], "units", "mapped"),
+        ("plain, `units`", plain, plain["units"], "units", plain["mapped"]),
         ("random weights, `kernel`", None, plain["units"]["random"], "kernel", None),
-        ("random weights, `units`", None, plain["units"]["random"], "units", "mapped_random"),
+        ("random weights, `units`", None, plain["units"]["random"], "units", plain["mapped_random"]),
         ("sharing-aware, `kernel`", shared, shared["units"], "kernel", None),
         ("sharing-aware, `graph`", shared, shared["units"], "graph", None),
-        ("sharing-aware, `units`", shared, shared["units"], "units", "mapped"),
+        ("sharing-aware, `units`", shared, shared["units"], "units", shared["mapped"]),
     ):
         counted = [_counted(unit, form, units, plain["units"]) for unit in UNITS]
-        cells = (shared if row is shared else plain).get(mapped or "", {}).get("total")
-        places = f"{cells['places']:,}" if cells else "\u2013"
+        # A total comes with the last convolution.
+        cells = (mapped or {}).get("total")
+        places = _fewer(cells["places"], whole) if cells else "\u2013"
         rows.append((name, "\u2013" if row is None else _percent(row), *counted, places))
     head = ("network", "test, %", "kernel evaluations", "additions", "adder bits", "LUT4 places, estimated", "mapped")
     return head, rows
