@@ -1,10 +1,10 @@
 """How hard it is to make a build or a core go wrong: writes bench/results/reliability.json.
 
 Run as ``python bench/reliability.py TRIAL --count N --first SEED``: runs the cases of seeds SEED to SEED + N - 1 of one
-trial and puts them into the file; shards may run at the same time. Without ``--first`` it goes on with the first seeds
-that the file lacks; ``--minutes M`` begins no case after that time, and keeps those that were done. ``--list`` names
-the trials with their full counts; ``--table`` writes docs/reference/reliability.md from the file, and tries nothing.
-Exit code 1: a case failed.
+trial and puts them into the file; shards with seeds of their own may run at the same time. Without ``--first`` it goes
+on with the first seeds that the file lacks; ``--minutes M`` begins no case after that time, and keeps those that were
+done. ``--list`` names the trials with their full counts; ``--table`` writes docs/reference/reliability.md from the
+file, and tries nothing. Exit code 1: a case failed, or the file has more cases with these seeds already.
 """
 
 import argparse
@@ -64,15 +64,21 @@ def main() -> int:
         return 0
     trial = TRIALS[arguments.trial]
     deadline, left = time.monotonic() + 60 * arguments.minutes, arguments.count or trial.full
-    seeds = results.missing(trial) if arguments.first is None else range(arguments.first, trial.full)
+    if arguments.first is None:
+        seeds = results.missing(trial)
+    else:
+        seeds = range(arguments.first, arguments.first + arguments.count if arguments.count else trial.full)
     failed = False
     if not seeds:
         print(f"{trial.name}: the file has all cases")
     while left and seeds and time.monotonic() < deadline:
         shard = run_shard(trial, seeds.start, min(left, len(seeds)), seconds=deadline - time.monotonic())
-        results.keep(trial, shard)
+        kept = results.keep(trial, shard)
         cases, failures = shard["cases"], len(shard["failures"])
         print(f"{trial.name}: {cases} cases, {failures} failures, {shard['seconds']} s", flush=True)
+        if not kept:
+            print(f"{trial.name}: left out; the file has more cases with these seeds", flush=True)
+            return 1
         failed, left = failed or failures > 0, left - cases
         seeds = results.missing(trial) if arguments.first is None else range(0)
     return int(failed)

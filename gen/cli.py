@@ -435,7 +435,9 @@ def synth(
         source = commands.find_network(net)
         network, compressed = source.network, commands.find_compression(source)
         if board is None:
-            gates = commands.GateOptions(liberty=liberty, strategy=strategy.value, plan=plan, force=force)
+            gates = commands.GateOptions(
+                liberty=liberty, strategy=strategy.value, plan=plan, force=force, compressed=compressed
+            )
             if dry_run:
                 return commands.dry_synth_gates(network, output, gates)
             return commands.synth_gates(network, output, gates, stages)
@@ -741,7 +743,9 @@ def _show(outcome: Outcome) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Anything that is no `XnorweaveError` is a bug and keeps its traceback."""
     with interruptible() as interrupts:
-        return _main(arguments, interrupts)
+        code = _main(arguments, interrupts)
+    # One that was dropped may have come as the command ended.
+    return code if interrupts.exit_code is None else interrupts.exit_code
 
 
 def _main(arguments: list[str] | None, interrupts: Interrupts) -> int:

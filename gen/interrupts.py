@@ -24,10 +24,17 @@ _NUMBERS: dict[type[BaseException], signal.Signals] = {
 
 
 class Interrupts:
-    """Signals that came while a command ran."""
+    """Signals that came while a command ran.
 
-    number: int | None = None
-    """The latest, or None."""
+    Attributes
+    ----------
+    number : int or None
+        The latest.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._again: list[threading.Timer] = []
 
     @property
     def exit_code(self) -> int | None:
@@ -49,8 +56,14 @@ class Interrupts:
             again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
+            self._again.append(again)
         elif self.number is None:
             sys.__unraisablehook__(lost)
+
+    def end_sending(self) -> None:
+        """Send none again: the command has ended."""
+        for again in self._again:
+            again.cancel()
 
 
 @contextmanager
@@ -68,6 +81,7 @@ def interruptible() -> Iterator[Interrupts]:
     try:
         yield interrupts
     finally:
+        interrupts.end_sending()
         for kind, handler in handlers.items():
             signal.signal(kind, handler)
         if interrupts.number is None:

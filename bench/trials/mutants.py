@@ -1,8 +1,8 @@
 """Mistakes made in the generator and its hardware, one at a time: the tests must see each.
 
-A mutant lives in a copy of the tree. Its tests run in the order of their nearness: those of its own module, then of its
-folder, then all of `make test`; the first that fails ends it. What no test sees is a failure of its case, to be told
-apart by hand: a mutant that changes nothing, or a test that is missing.
+A mutant lives in a copy of the tree. Its tests run in the order of their nearness: those of its own module, those that
+import it, those of units and of whole cores, then all of `make test`; the first that fails ends it. What no test sees
+is a failure of its case, to be told apart by hand: a mutant that changes nothing, or a test that is missing.
 """
 
 import itertools
@@ -58,7 +58,9 @@ _WHOLE = ("tests/hw", "tests/gen", "tests/sim", "tests/boards", "tests")
 _FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 900, 3600
 _FAILED = 1
 _NO_TESTS = 5
+_NOT_RUN = (3, 4)  # an error of pytest's own, or wrong usage
 _MOST_IMPORTING = 4
+_NOT_NEAR = ("formal", "bench")  # slow, and of the tree as a whole
 
 
 @cache
@@ -92,9 +94,9 @@ def _importing(file: str) -> list[str]:
     """The files of quick tests that import a module, those with the most of its name first."""
     room, *rest = Path(file).with_suffix("").parts
     line = f"from xnorweave.{'.'.join(rest if room == 'gen' else (room, *rest))} import "
-    texts = {
-        path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py") if "formal" not in path.parts
-    }
+    tests = ROOT / "tests"
+    quick = (path for path in tests.rglob("test_*.py") if path.relative_to(tests).parts[0] not in _NOT_NEAR)
+    texts = {path: path.read_text("utf-8") for path in quick}
     found = sorted((path for path, text in texts.items() if line in text), key=lambda path: path.as_posix())
     found.sort(key=lambda path: -texts[path].count(rest[-1]))
     return [path.relative_to(ROOT).as_posix() for path in found[:_MOST_IMPORTING]]
@@ -123,6 +125,8 @@ def failing(tree: Path, tests: list[str]) -> str:
     """
     for number, name in enumerate(tests):
         code, said = _pytest(tree, name, tests[:number])
+        if code in _NOT_RUN:
+            raise RuntimeError(f"{name}: exit code {code} of pytest: {said[-400:]}")
         if code not in (0, _NO_TESTS):
             failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
             return failed[0] if failed else f"{name}: exit code {code}"

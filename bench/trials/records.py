@@ -130,7 +130,8 @@ def plain(text: str) -> str:
 class Results:
     """The rows of a file, by trial. The file is whole at any time; shards of several processes come together in it.
 
-    A shard takes the place of earlier ones whose seeds it shares, so that no case counts twice.
+    A shard takes the place of earlier ones whose seeds it shares, so that no case counts twice; where these have more
+    cases, they stay, and it is left out.
 
     Parameters
     ----------
@@ -141,16 +142,19 @@ class Results:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def keep(self, trial: Trial, shard: Row) -> None:
-        """Put a shard into the file."""
+    def keep(self, trial: Trial, shard: Row) -> bool:
+        """Put a shard into the file; False where it is left out."""
         with self._locked():
             rows = self.rows
             before = rows.get(trial.name, {}).get("shards", [])
+            if sum(other["cases"] for other in before if _overlap(other, shard)) > shard["cases"]:
+                return False
             shards = [other for other in before if not _overlap(other, shard)] + [shard]
             rows[trial.name] = _summary(trial, sorted(shards, key=lambda row: row["first"]))
             beside = self._path.with_suffix(f".{os.getpid()}")
             beside.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
             beside.replace(self._path)
+        return True
 
     def missing(self, trial: Trial) -> range:
         """The first seeds of a trial that the file has no case of."""

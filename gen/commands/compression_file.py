@@ -4,6 +4,7 @@
 layers that were changed, counted before. The digest of the network says whether it is still the one beside it.
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -21,6 +22,14 @@ __all__ = ["Compressed", "Counts", "compression_path", "read_compression", "writ
 _FORMAT = "xnorweave-compression/1"
 _MAX_BYTES = 16 << 20
 _REMEDY = "remove it, or compress again"
+# A name that becomes too long is of no file of ours.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_MOST = 1 << 53
+_SEARCH = {
+    *("objective", "max_loss_percent", "family", "seed", "calibration_images", "validation_images"),
+    *("before", "after", "trajectory", "alone"),
+}
+_POINT = ("correct", "percent", "kernels_kept")
 
 Counts = Mapping[str, int]
 
@@ -84,52 +93,60 @@ def read_compression(network_file: Path, network: Network) -> Compressed | None:
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path}: has more than {_MAX_BYTES:,} bytes; {_REMEDY}")
         document = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as e:
+        if e.errno in _NO_FILE:
+            return None
         raise DataError(f"{path}: cannot be read ({e.strerror}); {_REMEDY}") from e
     except (ValueError, RecursionError) as e:
         raise DataError(f"{path}: is no JSON ({e}); {_REMEDY}") from e
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise DataError(f"{path}: is not of format {_FORMAT}; {_REMEDY}")
+        return None
+    if document.get("network_sha256") != network_digest(network).hex():
+        return None
     search: Any = document.get("compression")
     before: Any = document.get("before")
     if not _is_search(search) or not _is_before(before):
         raise DataError(f"{path}: has a value that `xnorweave compress` does not write; {_REMEDY}")
-    if document.get("network_sha256") != network_digest(network).hex():
-        return None
     return Compressed(search=search, before=before)
 
 
 def _is_search(found: object) -> bool:
-    if not isinstance(found, dict) or found.get("objective") not in OBJECTIVES:
+    if not isinstance(found, dict) or found.keys() != _SEARCH or found["objective"] not in OBJECTIVES:
         return False
-    numbers = ("max_loss_percent", "calibration_images", "validation_images", "seed")
-    trajectory = found.get("trajectory")
+    counts = (found[name] for name in ("calibration_images", "validation_images", "seed"))
     return (
-        all(_is_number(found.get(name)) for name in numbers)
-        and isinstance(found.get("family"), str)
-        and _is_point(found.get("before"))
-        and _is_point(found.get("after"))
-        and isinstance(trajectory, list)
-        and len(trajectory) > 0
-        and all(map(_is_point, trajectory))
+        all(map(_is_count, counts))
+        and _is_number(found["max_loss_percent"])
+        and isinstance(found["family"], str)
+        and _is_point(found["before"], UNITS)
+        and _is_point(found["after"], UNITS)
+        and isinstance(found["trajectory"], list)
+        and len(found["trajectory"]) > 0
+        and all(_is_point(point, UNITS) for point in found["trajectory"])
+        and isinstance(found["alone"], list)
+        and all(_is_point(point, ()) for point in found["alone"])
     )
 
 
-def _is_point(found: object) -> bool:
-    return (
-        isinstance(found, dict)
-        and {"correct", "percent", *UNITS} <= found.keys()
-        and all(_is_number(value) for name, value in found.items() if name != "kernels_kept")
-    )
+def _is_point(found: object, units: tuple[str, ...]) -> bool:
+    """Whether it is a network that was measured, with these units at least, and others of them at most."""
+    if not isinstance(found, dict) or not {*_POINT, *units} <= found.keys() <= {*_POINT, *UNITS}:
+        return False
+    counts = (value for name, value in found.items() if name not in ("percent", "kernels_kept"))
+    return _is_number(found["percent"]) and all(map(_is_count, counts)) and _is_counts(found["kernels_kept"])
 
 
 def _is_before(found: object) -> bool:
-    return isinstance(found, dict) and all(
-        isinstance(counts, dict) and all(map(_is_number, counts.values())) for counts in found.values()
-    )
+    return isinstance(found, dict) and all(map(_is_counts, found.values()))
+
+
+def _is_counts(found: object) -> bool:
+    return isinstance(found, dict) and all(map(_is_count, found.values()))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return _is_count(value) or (isinstance(value, float) and 0 <= value < _MOST)

@@ -13,6 +13,7 @@ from xnorweave.boards.toolchain import BITSTREAMS
 from xnorweave.boards.tools import tool_versions
 from xnorweave.build_folder import check_build_folder
 from xnorweave.commands.compressing import split_images
+from xnorweave.commands.compression_file import compression_path
 from xnorweave.commands.hardware import fastest_simulator, images_of_build, plan_of_no_board
 from xnorweave.commands.networks import known_strategy
 from xnorweave.commands.options import BuildOptions, GateOptions, GenerateOptions, SimulationOptions
@@ -139,7 +140,7 @@ def dry_compress(
         f"choose kernels by {len(calibration.labels)} images, count right answers on {len(validation.labels)} others",
         f"lower {options.objective} while at most {options.max_loss:g} % of these are lost, on {usable_cpus()} CPUs",
     ]
-    return head(source.network) | dry_part(does, [str(output)], {})
+    return head(source.network) | dry_part(does, [str(output), str(compression_path(output))], {})
 
 
 def dry_train(text: str, output: Path, options: TrainOptions) -> Report:

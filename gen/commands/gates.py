@@ -29,7 +29,7 @@ def synth_gates(network: Network, output: Path, options: GateOptions, stages: St
     library = None if options.liberty is None else read_liberty(options.liberty)
     with build_folder(output, force=options.force) as folder, logs_kept(folder):
         made = plan_of_no_board(network, options.plan)
-        report, graphs = shared(network, options.strategy, made, "ice40", stages)
+        report, graphs = shared(network, options.strategy, made, "ice40", stages, compressed=options.compressed)
         design = emit_into(network, folder, made, graphs, report, stages)
         stages.start(f"mapping to {'CMOS gates' if library is None else library.name}", 100)
         follow = Follower(told_in_percent(stages), GATES, begin=0.0, end=1.0)

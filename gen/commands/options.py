@@ -62,12 +62,15 @@ class GateOptions:
         A plan file to build by.
     force : bool
         Replace a folder that is no build of ours.
+    compressed : Compressed, optional
+        How the network was compressed, for the report.
     """
 
     liberty: Path | None
     strategy: str = "auto"
     plan: Path | None = None
     force: bool = False
+    compressed: "Compressed | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Run the tasks of an exploration by Dask: on processes of this machine, or on a cluster that is there already.
 
 Dask keeps the tasks, gives each to one worker, and gives those of a worker that died to another. What is left here is
-to hand results over one by one as they come, and to tell a user what did not come.
+to hand results over as they come, and to tell a user what did not come.
 """
 
 import importlib
@@ -98,17 +98,16 @@ class Cluster:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             for ready in as_completed(futures, with_results=True, raise_errors=False, timeout=left).batches():
-                finished = {by_key[each.key].key: result for each, result in ready if each.status == "finished"}
-                failed = [each for each, _ in ready if each.status != "finished"]
+                # What came tells, not the future: it may say by now that its worker is gone.
+                came = [(each, result) for each, result in ready if isinstance(result, dict)]
                 # First: a task that is still wanted when its worker dies is done again, stored or not.
-                for each, _ in ready:
-                    if each not in failed:
-                        each.release()
-                if finished:
-                    yield finished
-                for each in failed:
-                    task = by_key[each.key]
-                    yield {task.key: _failure(task, each)}
+                for each, _ in came:
+                    each.release()
+                if came:
+                    yield {by_key[each.key].key: result for each, result in came}
+                for each, result in ready:
+                    if not isinstance(result, dict):
+                        yield {by_key[each.key].key: _failure(by_key[each.key], each)}
         except TimeoutError:
             return
         finally:

@@ -1,7 +1,7 @@
 """Results that are never computed again: one SQLite file with a unique key for each.
 
 A result is written as soon as it is there, in one synchronized transaction with those that came while the last was
-written: a run that is killed at any moment leaves all that it had, and nothing in part. A second result of a key
+written: a run that is killed at any moment leaves all that it had stored, and nothing in part. A second result of a key
 changes nothing. Only the process that explores opens the file; workers hand their results to it.
 """
 

@@ -85,7 +85,8 @@ def _steps(report: dict[str, Any], totals: dict[str, Any], unit: str) -> list[St
                 add(_SIMILAR, totals[name], None, form == built)
     value = totals.get(f"{unit}_built")
     if value is not None and not any(step.built for step in steps):
-        add("as built, the best of each layer", value, None, True)
+        best = report.get("strategy") == "auto"
+        add("as built, the best of each layer" if best else "as built", value, None, True)
     return steps
 
 

@@ -25,6 +25,14 @@ def test_of_tasks_that_take_nothing_the_scheduler_is_the_bound() -> None:
     assert found["longest_wait_seconds"] == pytest.approx(0.1, abs=0.011)  # nine others are served before
 
 
+def test_heartbeats_take_their_share_of_the_scheduler() -> None:
+    found = simulated(0.0, 10, 1000, Costs(task=0.01, result=0.0, store=0.0, heartbeats=0.5))
+    assert found["seconds"] == pytest.approx(20, abs=0.1)
+    assert found["scheduler_busy_percent"] == pytest.approx(100, abs=1)
+    found = simulated(100.0, 10, 100, Costs(task=0.01, result=0.0, store=0.0, heartbeats=0.5))
+    assert found["scheduler_busy_percent"] == pytest.approx(50.1, abs=0.05)
+
+
 def test_of_slow_results_the_client_is_the_bound() -> None:
     found = simulated(0.0, 10, 1000, Costs(task=0.0, result=0.05, store=0.0))
     assert (found["seconds"], found["client_busy_percent"], found["transactions"]) == (50, 100, 1)

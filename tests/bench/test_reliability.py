@@ -72,10 +72,12 @@ def test_an_error_is_a_failure_of_its_case_without_folders():
 
 def test_shards_come_together_and_none_counts_twice(tmp_path):
     results = Results(tmp_path / "r.json")
-    for first, count in ((0, 4), (8, 2), (4, 4), (6, 4)):
-        results.keep(trial(odd), run_shard(trial(odd), first, count, tell=lambda _: None))
+    kept = []
+    for first, count in ((0, 4), (8, 2), (4, 2), (7, 3), (2, 3), (0, 3)):
+        kept.append(results.keep(trial(odd), run_shard(trial(odd), first, count, tell=lambda _: None)))
     row = results.rows["try"]
-    assert (row["cases"], row["failures"], row["seeds"], row["counts"]) == (8, 4, "0-3, 6-9", {"done": 8})
+    assert kept == [True, True, True, True, False, False]
+    assert (row["cases"], row["failures"], row["seeds"], row["counts"]) == (9, 5, "0-5, 7-9", {"done": 9})
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
@@ -92,6 +94,29 @@ def test_the_seeds_that_are_missing_come_next(tmp_path):
         results.keep(trial(odd), run_shard(trial(odd), first, count, tell=lambda _: None))
     assert missing == [range(9), range(2), range(4, 9), range(4, 6), range(7, 9)]
     assert len(results.missing(trial(odd))) == 0
+
+
+def test_the_command_runs_the_seeds_that_it_is_told_or_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reliability, "RESULT", tmp_path / "r.json")
+    monkeypatch.setattr(reliability, "TRIALS", {"try": trial(even)})
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["reliability.py", "try", *words])
+        return reliability.main(), Results(tmp_path / "r.json").rows["try"]["seeds"], capsys.readouterr().out
+
+    assert run("--first", "2", "--count", "2")[:2] == (0, "2-3")
+    assert run("--first", "12", "--count", "2")[:2] == (0, "2-3, 12-13")
+    assert run("--count", "3")[:2] == (0, "0-4, 12-13")
+    assert run("--first", "3", "--count", "1") == (
+        *(1, "0-4, 12-13"),
+        "try: 1 cases, 0 failures, 0.0 s\ntry: left out; the file has more cases with these seeds\n",
+    )
+    assert run()[:2] == (0, "0-8, 12-13")
+    assert run() == (0, "0-8, 12-13", "try: the file has all cases\n")
+
+
+def even(seed, _):
+    return Case(counts={"done": 1})
 
 
 def _keep(path, first):
@@ -435,4 +460,6 @@ def test_near_tests_come_first():
     assert near[0] == "tests/hw/test_lanes.py"
     assert near[-1] == "tests"
     assert mutants.nearest_tests("hw/border_sums.py")[0] == "tests/hw/test_residual_add.py"
+    every = {name for mutant in mutants.chosen() for name in mutants.nearest_tests(mutant.file)}
+    assert not [name for name in every if name.startswith("tests/bench")]
     assert mutants.nearest_tests("gen/lower.py")[1] == "tests/e2e/test_random_networks.py"

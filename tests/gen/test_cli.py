@@ -274,11 +274,23 @@ def test_compiled_code_that_fails_for_want_of_a_dropped_interrupt_is_no_bug(caps
 
 def test_handlers_are_given_back(monkeypatch) -> None:
     kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(kind) for kind in kinds]
     monkeypatch.setattr(cli.commands, "boards", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    assert cli.main(["boards"]) == 130
-    assert [signal.getsignal(kind) for kind in kinds] == before
+    with heeding():
+        before = [signal.getsignal(kind) for kind in kinds]
+        assert cli.main(["boards"]) == 130
+        assert [signal.getsignal(kind) for kind in kinds] == before
+
+
+def test_an_interrupt_that_is_dropped_as_a_command_ends_is_its_exit_code(monkeypatch) -> None:
+    """It is not sent again: nothing would hear it, and the process would die of it."""
+    sent: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda _, number: sent.append(number))
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(cli.commands, "boards", lambda *_: sys.unraisablehook(SimpleNamespace(exc_type=SystemExit)))
+    assert cli.main(["boards"]) == 143
+    time.sleep(2 * interrupts._AGAIN_S)
+    assert sent == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

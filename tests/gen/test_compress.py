@@ -1,6 +1,7 @@
 """Similar kernels: what is replaced, what it does to sums and answers, and the search within a budget."""
 
 import json
+import math
 from collections import UserDict
 from dataclasses import replace
 from pathlib import Path
@@ -370,6 +371,13 @@ def test_a_builds_report_tells_how_the_network_was_compressed(
         assert ("luts_kernel" in row["before"]) == (part["family"] == report["sharing"]["family"])
         if row["name"] != "conv2":
             assert row["before"] == {name: row[name] for name in row["before"]}
+    totals = report["sharing"]["totals"]
+    assert totals["before"]["additions_kernel"] == sum(
+        row["before"]["additions_kernel"] for row in report["sharing"]["layers"]
+    )
+    assert totals["before"]["additions_kernel"] > totals["additions_kernel"]
+    # Kernels are counted where every form has them, as in the totals of what is built.
+    assert totals["before"]["kernel_evaluations_kernel"] == now["before"]["kernel_evaluations_kernel"]
     page = (tmp_path / "core" / "report.html").read_text()
     assert "+ similar kernels" in page
     assert "Networks measured while kernels were made similar" in page
@@ -388,10 +396,12 @@ def shared(capfd: pytest.CaptureFixture[str], network: str) -> list[dict[str, An
 # How a network was compressed ----------------------------------------------------------------------------------------
 
 
-POINT = {"correct": 90, "percent": 90.0} | dict.fromkeys(UNITS, 12)
+POINT = {"correct": 90, "percent": 90.0, "kernels_kept": {"conv": 3}} | dict.fromkeys(UNITS, 12)
+ALONE = {"correct": 90, "percent": 90.0, "kernels_kept": {"conv": 3}, "luts": 7}
 SEARCH = {
     **{"objective": "luts", "max_loss_percent": 1.0, "family": "ecp5", "seed": 0, "calibration_images": 10},
-    **{"validation_images": 100, "before": POINT, "after": POINT, "trajectory": [POINT], "alone": []},
+    **{"validation_images": 100, "before": POINT, "after": POINT},
+    **{"trajectory": [POINT], "alone": [ALONE]},
 }
 COMPRESSED = Compressed(search=SEARCH, before={"conv": {"additions_kernel": 7}})
 
@@ -413,18 +423,34 @@ def test_what_was_written_is_read_again_for_the_same_network_alone(tmp_path: Pat
     assert read_compression(path, network) == COMPRESSED
     assert read_compression(path, random_network(2)) is None
     assert read_compression(tmp_path / "other.npz", network) is None
+    assert read_compression(tmp_path / f"{'n' * 244}.npz", network) is None
+
+
+@pytest.mark.parametrize("change", [{"format": "other/1"}, {"network_sha256": "0" * 64, "before": None}])
+def test_what_is_of_another_program_or_network_does_not_matter(change: dict[str, Any], tmp_path: Path) -> None:
+    path, network = written(tmp_path)
+    beside = tmp_path / "n.compression.json"
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | change))
+    assert read_compression(path, network) is None
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda found: found.update(format="xnorweave-compression/2"),
         lambda found: found.pop("before"),
         lambda found: found.update(before={"conv": {"additions_kernel": "<b>"}}),
+        lambda found: found.update(before={"conv": {"additions_kernel": math.nan}}),
+        lambda found: found.update(before={"conv": {"additions_kernel": 10**400}}),
+        lambda found: found.update(before={"conv": {"additions_kernel": -1}}),
         lambda found: found["compression"].update(objective="speed"),
         lambda found: found["compression"].update(seed=True),
+        lambda found: found["compression"].update(max_loss_percent=math.inf),
         lambda found: found["compression"].update(trajectory=[]),
+        lambda found: found["compression"].update(alone=[math.nan]),
+        lambda found: found["compression"].update(more=1),
         lambda found: found["compression"]["after"].pop("luts"),
+        lambda found: found["compression"]["after"].pop("kernels_kept"),
+        lambda found: found["compression"]["after"].update(kernels_kept={"conv": "3"}),
         lambda found: found["compression"]["before"].update(percent=None),
     ],
 )
@@ -438,8 +464,8 @@ def test_a_damaged_file_is_refused(damage: Any, tmp_path: Path) -> None:
         read_compression(path, network)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "[" * 100_000, "\xff"])
-def test_a_file_that_is_no_such_document_is_refused(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff"])
+def test_a_file_that_is_no_document_is_refused(text: str, tmp_path: Path) -> None:
     path, network = written(tmp_path)
     (tmp_path / "n.compression.json").write_text(text, "latin-1")
     with pytest.raises(DataError, match="remove it, or compress again"):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from signals import heeding
 from xnorweave.errors import ExploreError
 from xnorweave.explore import Effort, ExploreOptions, explore
 from xnorweave.explore.candidate import Candidate, content_digest
-from xnorweave.explore.cluster import Task, open_cluster
+from xnorweave.explore.cluster import Cluster, Task, open_cluster
 from xnorweave.explore.store import open_store
 from xnorweave.explore.work import Subject, estimate_versions
 from xnorweave.network_file import network_digest, save_network
@@ -242,6 +243,29 @@ def test_errors_of_workers_come_back_as_errors_of_ours(net, tmp_path):
     assert "worker: has xnorweave" in str(error)
     assert isinstance(result, dict)
     assert result["fits"] is True
+
+
+class Lost:
+    """A future whose result came, and whose worker is gone by now."""
+
+    status = "lost"
+
+    def __init__(self, key: str):
+        self.key, self.released = key, False
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_result_that_came_is_not_lost_with_its_worker(monkeypatch):
+    wanted = task(1, "digest")
+    future = Lost(f"estimate-{wanted.key}")
+    came = SimpleNamespace(batches=lambda: iter([[(future, {"fits": True})]]))
+    monkeypatch.setattr("distributed.as_completed", lambda *_, **__: came)
+    client = SimpleNamespace(submit=lambda *_, **__: None, map=lambda *_, **__: [future], cancel=lambda *_, **__: None)
+    cluster = Cluster(client, {"digest": None})  # type: ignore[arg-type]
+    assert list(cluster.run([wanted])) == [{wanted.key: {"fits": True}}]
+    assert future.released
 
 
 def test_no_scheduler_at_an_address(tmp_path, monkeypatch):

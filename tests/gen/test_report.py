@@ -357,7 +357,7 @@ def test_the_waterfall_has_every_form_of_every_unit_beside_random_weights() -> N
     said = text_of(section(render_html(document()), "sharing"))
     assert "Kernel evaluations naive 256 repeated kernels once 192 \u00b7 75.0 % random 59.9 %" in said
     assert "+ inverse kernels 144 \u00b7 56.2 % random 45.0 % + similar kernels 115 \u00b7 44.9 % units" in said
-    assert "Forms up to inverse kernels are those of the network before that." in said
+    assert "the forms up to inverse kernels are those of the network before that" in said
     assert "Additions naive 2,416" in said
     assert "+ partial sums 1,498 \u00b7 20.0 %" in said
     assert "units, fewest LUTs 946 \u00b7 25.0 %" in said
