@@ -9,7 +9,7 @@ __all__ = ["late_names"]
 
 
 def late_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Return a package's ``__getattr__`` (PEP 562), which loads a name from its module and keeps it.
+    """Return a package's ``__getattr__`` (PEP 562), which loads a module below it, or a name from one, and keeps it.
 
     Parameters
     ----------
@@ -21,6 +21,8 @@ def late_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[
     places = {name: module for module, names in modules.items() for name in names}
 
     def find(name: str) -> Any:
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found = getattr(importlib.import_module(f"{package}.{places[name]}"), name)
