@@ -14,10 +14,13 @@ trained
     and LUTs of the convolutions after synthesis.
 unshared
     LUTs of the plain network's convolutions after synthesis with nothing shared, each kept at once: an hour and a half.
+    As a whole conv4 takes ABC more than an hour, so it is mapped in slices of its filters, and conv1 and conv2 both
+    ways: what ABC finds between filters of two slices is lost.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 from pathlib import Path
@@ -45,6 +48,7 @@ FAMILY = "ecp5"
 CALIBRATION, VALIDATION = 1000, 4000
 OBJECTIVES: tuple[Objective, ...] = ("kernel-evaluations", "additions", "luts")
 
+ONLY_SLICED, SLICED_TOO, SLICES = "conv4", ("conv1", "conv2"), 4
 EDGE = 1e-6  # a unit of one tap costs no addition, but is an edge of the graph
 
 Row = dict[str, Any]
@@ -164,20 +168,40 @@ def four_units(network: Network) -> Row:
     return sharing_part(rows, FAMILY)["totals"]
 
 
-def mapped_luts(network: Network, strategy: StrategyChoice, part: str | None = None) -> Row:
-    """LUT4s, carries and places of every convolution with its thresholds after synthesis, and of all together.
-
-    A ``part`` of the file is written after each convolution.
-    """
-    rows: Row = {}
+def mapped_luts(network: Network, strategy: StrategyChoice) -> Row:
+    """LUT4s, carries and places of every convolution with its thresholds after synthesis, and of all together."""
+    rows = {}
     for stage in streamline(network):
         if isinstance(stage, ConvStage):
-            mapped = map_graph(stage, share_layer(stage, strategy, FAMILY), FAMILY)
-            rows[stage.name] = {"luts": mapped.cells.luts, "carries": mapped.cells.carries, "places": mapped.places}
+            rows[stage.name] = _mapped(stage, strategy)
             print(network.name, strategy, stage.name, rows[stage.name], flush=True)
-            if part is not None:
-                keep(part, rows)
-    return rows | {"total": {unit: sum(row[unit] for row in rows.values()) for unit in ("luts", "carries", "places")}}
+    return rows | {"total": _total(list(rows.values()))}
+
+
+def _mapped(stage: ConvStage, strategy: StrategyChoice) -> Row:
+    mapped = map_graph(stage, share_layer(stage, strategy, FAMILY), FAMILY)
+    return {"luts": mapped.cells.luts, "carries": mapped.cells.carries, "places": mapped.places}
+
+
+def _total(rows: list[Row]) -> Row:
+    return {unit: sum(row[unit] for row in rows) for unit in ("luts", "carries", "places")}
+
+
+def slices(stage: ConvStage, count: int) -> list[ConvStage]:
+    """The layer as so many layers with some of its filters each."""
+    limits = np.linspace(0, len(stage.weights), count + 1).astype(int)
+    return [
+        dataclasses.replace(
+            stage,
+            weights=stage.weights[first:last],
+            output_shape=(last - first, *stage.output_shape[1:]),
+            thresholds={
+                border: values[first * stage.levels : last * stage.levels]
+                for border, values in stage.thresholds.items()
+            },
+        )
+        for first, last in itertools.pairwise(limits.tolist())
+    ]
 
 
 def measure_trained() -> None:
@@ -196,8 +220,27 @@ def measure_trained() -> None:
 
 
 def measure_unshared() -> None:
-    """The part ``unshared``."""
-    keep("unshared", mapped_luts(load(ROOT / "examples" / "cifar10.npz"), "none", "unshared"))
+    """The part ``unshared``; what the file has of it is not mapped again."""
+    kept = json.loads(RESULT.read_text(encoding="utf-8")).get("unshared", {})
+    whole, sliced = kept.get("layers", {}), kept.get("in_slices", {})
+    network = load(ROOT / "examples" / "cifar10.npz")
+    stages = {stage.name: stage for stage in streamline(network) if isinstance(stage, ConvStage)}
+    for name in sorted(stages.keys() - whole.keys() - {ONLY_SLICED}):
+        whole[name] = _mapped(stages[name], "none")
+        _keep_unshared(whole, sliced)
+    for name in (ONLY_SLICED, *SLICED_TOO):
+        rows = sliced.setdefault(name, [])
+        for each in slices(stages[name], SLICES)[len(rows) :]:
+            rows.append(_mapped(each, "none"))
+            _keep_unshared(whole, sliced)
+
+
+def _keep_unshared(whole: Row, sliced: dict[str, list[Row]]) -> None:
+    """Keep what is there, and its total once every convolution is."""
+    row: Row = {"layers": whole, "in_slices": sliced}
+    if len(sliced.get(ONLY_SLICED, [])) == SLICES:
+        row["total"] = _total([*whole.values(), *sliced[ONLY_SLICED]])
+    keep("unshared", row)
 
 
 PARTS = {
