@@ -17,7 +17,15 @@ from typing import Any
 
 from xnorweave.errors import XnorweaveError
 
-__all__ = ["REPORT_FORMAT", "BuildFolderError", "build_folder", "check_build_folder", "locked", "read_report"]
+__all__ = [
+    "REPORT_FORMAT",
+    "BuildFolderError",
+    "build_folder",
+    "check_build_folder",
+    "locked",
+    "read_report",
+    "write_whole",
+]
 
 REPORT_FORMAT = "xnorweave-report/1"
 _MAX_REPORT_BYTES = 16 << 20
@@ -25,6 +33,16 @@ _MAX_REPORT_BYTES = 16 << 20
 
 class BuildFolderError(XnorweaveError):
     """A build folder cannot be written, or what is there must not be replaced."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is at any time either the old one or the new one; an OSError leaves the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

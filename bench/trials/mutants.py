@@ -90,7 +90,8 @@ def nearest_tests(file: str) -> list[str]:
     return [name for name in dict.fromkeys(near) if (ROOT / name).exists()]
 
 
-def _importing(file: str) -> list[str]:
+@cache
+def _importing(file: str) -> tuple[str, ...]:
     """The files of quick tests that import a module, those with the most of its name first."""
     room, *rest = Path(file).with_suffix("").parts
     line = f"from xnorweave.{'.'.join(rest if room == 'gen' else (room, *rest))} import "
@@ -99,7 +100,7 @@ def _importing(file: str) -> list[str]:
     texts = {path: path.read_text("utf-8") for path in quick}
     found = sorted((path for path, text in texts.items() if line in text), key=lambda path: path.as_posix())
     found.sort(key=lambda path: -texts[path].count(rest[-1]))
-    return [path.relative_to(ROOT).as_posix() for path in found[:_MOST_IMPORTING]]
+    return tuple(path.relative_to(ROOT).as_posix() for path in found[:_MOST_IMPORTING])
 
 
 def copy_of_tree(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections import UserDict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xnorweave.build_folder import write_whole
 from xnorweave.commands.compression_file import Compressed, write_compression
 from xnorweave.commands.networks import sharing_part
 from xnorweave.commands.source import Report, Source, find_images, head
@@ -186,11 +186,7 @@ class _FileStore(UserDict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(json.dumps({"key": self._key, "measured": self.data}), encoding="utf-8")
-            temporary.replace(self._path)
+            write_whole(self._path, json.dumps({"key": self._key, "measured": self.data}))
         except OSError as e:
             raise DataError(f"{self._path}: progress cannot be kept ({e.strerror}); write to another folder") from e
-        finally:
-            temporary.unlink(missing_ok=True)

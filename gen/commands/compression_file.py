@@ -6,12 +6,12 @@ layers that were changed, counted before. The digest of the network says whether
 
 import errno
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xnorweave.build_folder import write_whole
 from xnorweave.errors import DataError
 from xnorweave.network import Network
 from xnorweave.network_file import network_digest
@@ -70,14 +70,10 @@ def write_compression(network_file: Path, network: Network, compressed: Compress
         "compression": compressed.search,
         "before": compressed.before,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps(document, indent=1) + "\n")
     except OSError as e:
         raise DataError(f"{path}: cannot be written ({e.strerror}); write to another folder") from e
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_compression(network_file: Path, network: Network) -> Compressed | None:

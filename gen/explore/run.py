@@ -10,7 +10,7 @@ from typing import Any
 from xnorweave import __version__
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.catalogue import board as find_board
-from xnorweave.build_folder import BuildFolderError, locked
+from xnorweave.build_folder import BuildFolderError, locked, write_whole
 from xnorweave.commands.networks import known_strategy
 from xnorweave.commands.planning import core_clock
 from xnorweave.commands.source import Report, head
@@ -278,12 +278,7 @@ def check_folder(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that is either the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as e:
         raise BuildFolderError(f"{path}: cannot be written ({e.strerror}); choose another path") from e
-    finally:
-        temporary.unlink(missing_ok=True)
