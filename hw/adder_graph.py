@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.segments import asap_segments, check_segments
 from xnorweave.hw.shared_module import SharedUnit, place
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = [
     "NARROW_BITS",
@@ -299,7 +300,7 @@ class AdderGraph(wiring.Component):
             sums.append(total := Signal(self.output_shape, name=f"sum{channel}"))
             m.d.comb += total.eq(pipeline.at(operand, self.latency))
         pipeline.define("tag", self.i.payload[self.input_count * self.input_bits :], 0)
-        m.d.comb += self.o.payload.eq(Cat(*sums, pipeline.at("tag", self.latency)))
+        m.d.comb += self.o.payload.eq(wide_cat([*sums, pipeline.at("tag", self.latency)]))
         return m
 
     def _kernels(self, m, platform, pipeline):
@@ -313,7 +314,7 @@ class AdderGraph(wiring.Component):
             operand = self.input_count + 1 + k
             segment = self.segments[operand]
             # Taps that the kernel leaves out need no registers.
-            window = Cat(
+            window = wide_cat(
                 pipeline.at(abs(tap), segment) if node.pattern >> t & 1 else C(0, self.input_bits)
                 for t, tap in enumerate(node.taps)
             )

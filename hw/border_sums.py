@@ -1,10 +1,11 @@
 """Sums of a spatial convolution as they leave it where no threshold takes them."""
 
-from amaranth import C, Cat, Module, Signal
+from amaranth import C, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.stream_register import register_output
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["BorderSums"]
 
@@ -70,7 +71,7 @@ class BorderSums(wiring.Component):
                 total.eq(self.i.payload.word_select(channel, width)),
                 result.eq(total * self.factor + self._bias(m, channel, border)),
             ]
-        register_output(m, Cat(results), self.i, self.o)
+        register_output(m, wide_cat(results), self.i, self.o)
         return m
 
     def _bias(self, m, channel, border):

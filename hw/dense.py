@@ -1,6 +1,6 @@
 """Spatial dense layer: shared sums of a whole vector, then thresholds or biases."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,7 @@ from xnorweave.hw.adder_graph import AdderGraph
 from xnorweave.hw.stream_register import register_output
 from xnorweave.hw.sum_pipeline import SumPipeline
 from xnorweave.hw.threshold import ThresholdUnit
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["BiasUnit", "Dense"]
 
@@ -60,7 +61,7 @@ class BiasUnit(wiring.Component):
                 total.eq(self.i.payload.word_select(channel, self.sum_shape.width)),
                 result.eq(total + bias),
             ]
-        register_output(m, Cat(results), self.i, self.o)
+        register_output(m, wide_cat(results), self.i, self.o)
         return m
 
 

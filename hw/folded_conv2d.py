@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from xnorweave.hw.codebook import Codebook
 from xnorweave.hw.processing_elements import InputEncoder, ProcessingElements
 from xnorweave.hw.row_buffer import RowBuffer
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["FoldedConv2D", "PixelGather", "group_cycles"]
 
@@ -271,7 +272,7 @@ class FoldedConv2D(wiring.Component):
             wiring.connect(m, self.elements.o, self.gather.i)
         else:
             m.d.comb += [
-                self.gather.i.payload.eq(Cat(word[: self.lane_bits] for word in words)),
+                self.gather.i.payload.eq(wide_cat(word[: self.lane_bits] for word in words)),
                 self.gather.i.valid.eq(self.elements.o.valid),
                 self.elements.o.ready.eq(self.gather.i.ready),
             ]

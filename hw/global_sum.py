@@ -1,8 +1,10 @@
 """Sums of each channel over all positions of a frame: global average pooling without its division."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["GlobalSum"]
 
@@ -51,7 +53,7 @@ class GlobalSum(wiring.Component):
         position, done = Signal(range(max(2, self.positions))), Signal()
         sums = [Signal(self.sum_bits, name=f"sum{c}", reset_less=True) for c in range(self.channels)]
         last = position == self.positions - 1
-        m.d.comb += [self.o.payload.eq(Cat(sums)), self.o.valid.eq(done), self.i.ready.eq(self.o.ready | ~done)]
+        m.d.comb += [self.o.payload.eq(wide_cat(sums)), self.o.valid.eq(done), self.i.ready.eq(self.o.ready | ~done)]
         with m.If(self.o.ready):
             m.d.sync += done.eq(0)
         with m.If(self.i.valid & self.i.ready):

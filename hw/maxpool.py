@@ -1,11 +1,12 @@
 """Max pooling of activations; of bits it is their OR."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.sliding_window import SlidingWindow
 from xnorweave.hw.stream_register import register_output
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["MaxPool"]
 
@@ -59,5 +60,5 @@ class MaxPool(wiring.Component):
         lanes = [
             (pooled.word_select(c, self.lane_bits), pixel.word_select(c, self.lane_bits)) for c in range(self.channels)
         ]
-        m.d.comb += values.eq(Cat(Mux(a > b, a, b) for a, b in lanes))
+        m.d.comb += values.eq(wide_cat(Mux(a > b, a, b) for a, b in lanes))
         return values

@@ -1,10 +1,11 @@
 """A table from pixel value to integer, so that links can carry raw pixels."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.stream_register import register_output
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["PixelTable"]
 
@@ -50,5 +51,5 @@ class PixelTable(wiring.Component):
                 for pixel, value in enumerate(table):
                     with m.Case(pixel):
                         m.d.comb += entry.eq(value)
-        register_output(m, Cat(entries), self.i, self.o)
+        register_output(m, wide_cat(entries), self.i, self.o)
         return m

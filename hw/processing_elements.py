@@ -11,6 +11,7 @@ from xnorweave.hw.lookup import lookup
 from xnorweave.hw.shared_module import place
 from xnorweave.hw.stream_register import register_output
 from xnorweave.hw.threshold import level_count
+from xnorweave.hw.wide_cat import wide_cat
 from xnorweave.hw.xnor_popcount import carries, input_code, weight_code
 
 __all__ = ["InputEncoder", "ProcessingElements"]
@@ -47,7 +48,9 @@ class InputEncoder(wiring.Component):
             input_code(m, [self.i.payload[lane * self.input_bits + bit] for lane in lanes])
             for bit in range(self.input_bits)
         ]
-        register_output(m, Cat(planes[bit][lane] for lane in lanes for bit in range(self.input_bits)), self.i, self.o)
+        register_output(
+            m, wide_cat(planes[bit][lane] for lane in lanes for bit in range(self.input_bits)), self.i, self.o
+        )
         return m
 
 
@@ -200,7 +203,7 @@ class ProcessingElements(wiring.Component):
                     m.d.sync += total.eq(Mux(first[1], biases[k], total) + partial)
                 reached = [~total[-1], *(total >= step for step in steps[k])]
                 results.append(level_count(reached) if self.fires else total)
-        m.d.comb += self.o.payload.eq(Cat(results))
+        m.d.comb += self.o.payload.eq(wide_cat(results))
         return m
 
     def _control(self, m, taken):
@@ -255,7 +258,7 @@ class ProcessingElements(wiring.Component):
         lanes = [(vector * self.simd + lane) * self.input_bits for lane in range(self.simd)]
         planes = [Signal(self.simd, name=f"inputs{vector}_{bit}") for bit in range(self.input_bits)]
         for bit, plane in enumerate(planes):
-            m.d.comb += plane.eq(Cat(self.i.payload[lane + bit] for lane in lanes))
+            m.d.comb += plane.eq(wide_cat(self.i.payload[lane + bit] for lane in lanes))
         return planes
 
     def _count(self, m, platform, planes, weights, place_name, advance):
@@ -268,7 +271,7 @@ class ProcessingElements(wiring.Component):
             parity, bits = carries(parities)
             kept = Signal(1 + len(bits), name=f"carries{name}", reset_less=True)
             with m.If(advance):
-                m.d.sync += kept.eq(Cat(parity, *bits))
+                m.d.sync += kept.eq(wide_cat([parity, *bits]))
             count = kept[0]
             if bits:
                 unit = KernelUnit(size=(1, len(bits)), pattern=(1 << len(bits)) - 1, input_bits=1)

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.stream_register import StreamRegister
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["ResidualAdd", "StreamFork"]
 
@@ -122,7 +123,7 @@ class ResidualAdd(wiring.Component):
             )
             m.d.comb += total.eq(main + shortcut)
         m.d.comb += [
-            register.i.payload.eq(Cat(sums)),
+            register.i.payload.eq(wide_cat(sums)),
             register.i.valid.eq(self.i.valid & self.shortcut.valid),
             self.i.ready.eq(register.i.ready & self.shortcut.valid),
             self.shortcut.ready.eq(register.i.ready & self.i.valid),

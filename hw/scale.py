@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.adder_graph import range_shape
 from xnorweave.hw.lookup import lookup
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["LOGIC_ROM_DEPTH", "ScaleUnit", "scale_cycles"]
 
@@ -126,7 +127,7 @@ class ScaleUnit(wiring.Component):
             self._lane(m, lane, load, busy, done & self.o.ready, factors[lane], inverted[lane], starts[lane])
             for lane in range(self.lanes)
         ]
-        m.d.comb += self.o.payload.eq(Cat(results))
+        m.d.comb += self.o.payload.eq(wide_cat(results))
         return m
 
     def _lane(self, m, lane, load, busy, clear, factor, inverted, start):
@@ -166,7 +167,7 @@ class ScaleUnit(wiring.Component):
             [Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in named]
             for lane in range(self.lanes)
         ]
-        flat = Cat(constants)
+        flat = wide_cat(constants)
         if self.words == 1:
             m.d.comb += flat.eq(packed[0])
         else:

@@ -9,6 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from xnorweave.hw.stream_register import register_output
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["ThresholdUnit", "level_count"]
 
@@ -87,7 +88,7 @@ class ThresholdUnit(wiring.Component):
             m.d.comb += total.eq(self.i.payload.word_select(channel, width))
             places = range(channel * self.levels, (channel + 1) * self.levels)
             counts.append(level_count([self._compare(m, place, total, border) for place in places]))
-        register_output(m, Cat(counts), self.i, self.o)
+        register_output(m, wide_cat(counts), self.i, self.o)
         return m
 
     def _compare(self, m, place, total, border):

@@ -8,7 +8,9 @@ instead of the weights. So two lanes take two LUT4s, one for ``s[k + 1]`` of ``X
 ``s[k - 1]``, ``s[k + 1]``, ``X[k]`` and ``W[k]``; there are no XNORs left and half as many bits to count.
 """
 
-from amaranth import Cat, Mux, Signal
+from amaranth import Mux, Signal
+
+from xnorweave.hw.wide_cat import wide_cat
 
 __all__ = ["carries", "input_code", "weight_code"]
 
@@ -45,12 +47,12 @@ def input_code(m, bits):
         One for each lane, from lane 0 on.
     """
     code, step = Signal(len(bits), name="parities_of_1"), 1
-    m.d.comb += code.eq(Cat(bits))
+    m.d.comb += code.eq(wide_cat(bits))
     while step < len(bits):
         level = Signal(len(bits), name=f"parities_of_{2 * step}")
         lanes = range(len(bits))
         # The upper half of each block of ``2 * step`` lanes adds the parity of the whole lower half.
-        m.d.comb += level.eq(Cat(code[k] ^ code[k // step * step - 1] if k & step else code[k] for k in lanes))
+        m.d.comb += level.eq(wide_cat(code[k] ^ code[k // step * step - 1] if k & step else code[k] for k in lanes))
         code, step = level, 2 * step
     return code
 

@@ -1,12 +1,15 @@
 """Run an Amaranth component with streams ``i`` and ``o`` in Amaranth's own simulator."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import amaranth
 from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetSignal, Signal, Value
 from amaranth.sim import Simulator
 
+from xnorweave.errors import UnsupportedError
 from xnorweave.sim.bench import BenchResult, Progress, Session, Stimulus, not_held
 
 __all__ = ["AmaranthBench", "run_amaranth"]
@@ -25,6 +28,11 @@ class AmaranthBench:
         Words per frame on ``o``.
     taps : dict of str to (stream, words per frame), optional
         Inner streams to record, by layer. They must exist before elaboration.
+
+    Raises
+    ------
+    UnsupportedError
+        For values too wide for Amaranth's simulator.
     """
 
     def __init__(self, core: Any, *, output_words: int, taps: Mapping[str, tuple[Any, int]] | None = None) -> None:
@@ -32,7 +40,7 @@ class AmaranthBench:
         self._core, self._output_words = core, output_words
         self._session: Session | None = None
         self._rst = Signal()
-        self._simulator = Simulator(_top(core, self._rst))
+        self._simulator = _simulator(_top(core, self._rst))
         self._simulator.add_clock(_PERIOD)
         self._simulator.add_testbench(self._drive)
 
@@ -62,6 +70,36 @@ class AmaranthBench:
         assert self._session is not None
         watched = [self._core.o, *(stream for stream, _ in self._taps.values())]
         await _drive(ctx, self._core, self._rst, watched, self._session)
+
+
+def _simulator(top: Module) -> Simulator:
+    """Amaranth's simulator makes Python of the design: an expression for a value, nested as deep as the value is wide.
+
+    What this project joins is `wide_cat`'s; a memory's enable for each bit of its words is Amaranth's own.
+    """
+    try:
+        with _integers_of_any_length():
+            return Simulator(top)
+    except RecursionError as e:
+        raise UnsupportedError(
+            "simulator=amaranth: the design has values of some thousands of bits, for which its Python nests too "
+            "deeply; give icarus or verilator"
+        ) from e
+
+
+@contextmanager
+def _integers_of_any_length() -> Iterator[None]:
+    """Let Python read and write integers of any number of digits.
+
+    Amaranth's simulator has the mask of every signal as a decimal number in the Python that it compiles; from 14,285
+    bits on that are more digits than Python takes unless told to.
+    """
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)
 
 
 def run_amaranth(

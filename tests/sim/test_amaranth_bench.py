@@ -1,10 +1,12 @@
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from xnorweave.errors import MismatchError
-from xnorweave.sim.amaranth_bench import run_amaranth
+from xnorweave.errors import MismatchError, UnsupportedError
+from xnorweave.hw.wide_cat import wide_cat
+from xnorweave.sim.amaranth_bench import AmaranthBench, run_amaranth
 from xnorweave.sim.bench import Stimulus
 
 FRAMES = [[(37 * i + 11 * j) % 256 for j in range(4)] for i in range(12)]
@@ -96,3 +98,37 @@ def test_combinational_component():
     assert done == [(k + 1, len(FRAMES)) for k in range(len(FRAMES))]
     back_to_back = run_amaranth(Wire(), Stimulus(frames=FRAMES), output_words=4)
     assert (back_to_back.first_latency_cycles, back_to_back.interval_cycles) == (3, 4)
+
+
+class Kept(wiring.Component):
+    """A word that goes through registers, or through a memory."""
+
+    def __init__(self, width, *, memory=False):
+        self.memory = memory
+        super().__init__({"i": In(stream.Signature(width)), "o": Out(stream.Signature(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(self.o.ready | ~self.o.valid)
+        with m.If(self.i.ready):
+            m.d.sync += self.o.valid.eq(self.i.valid)
+        if self.memory:
+            m.submodules.memory = memory = Memory(shape=len(self.i.payload), depth=2, init=[])
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [write.en.eq(self.i.ready), write.data.eq(self.i.payload), self.o.payload.eq(read.data)]
+        else:
+            with m.If(self.i.ready):
+                m.d.sync += self.o.payload.eq(wide_cat(~bit for bit in self.i.payload))
+        return m
+
+
+def test_a_word_of_more_bits_than_python_nests_or_has_digits_for():
+    bits = 15_000
+    words = [0, (1 << bits) - 1, 3 << 9_000]
+    result = run_amaranth(Kept(bits), Stimulus(frames=[[word] for word in words]), output_words=1)
+    assert result.outputs == [[~word & (1 << bits) - 1] for word in words]
+
+
+def test_a_memory_of_words_too_wide_is_refused():
+    with pytest.raises(UnsupportedError, match="simulator=amaranth: .* give icarus or verilator"):
+        AmaranthBench(Kept(40_000, memory=True), output_words=1)
