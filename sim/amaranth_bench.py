@@ -1,6 +1,7 @@
 """Run an Amaranth component with streams ``i`` and ``o`` in Amaranth's own simulator."""
 
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from xnorweave.sim.bench import BenchResult, Progress, Session, Stimulus, not_he
 __all__ = ["AmaranthBench", "run_amaranth"]
 
 _PERIOD = 1e-6
+_NESTING = 100_000
+_STACK_BYTES = 128 << 20  # a level takes some 300 bytes
 
 
 class AmaranthBench:
@@ -73,33 +76,54 @@ class AmaranthBench:
 
 
 def _simulator(top: Module) -> Simulator:
-    """Amaranth's simulator makes Python of the design: an expression for a value, nested as deep as the value is wide.
+    """A simulator, made where Python may nest deeply.
 
-    What this project joins is `wide_cat`'s; a memory's enable for each bit of its words is Amaranth's own.
+    Amaranth makes Python of a design: an expression of a value, nested as deep as the value has parts. What this
+    project joins is `wide_cat`'s; a memory's enables, one for each bit of a word, are Amaranth's own. Python 3.12 has
+    a limit that cannot be moved.
     """
-    try:
-        with _integers_of_any_length():
-            return Simulator(top)
-    except RecursionError as e:
-        raise UnsupportedError(
-            "simulator=amaranth: the design has values of some thousands of bits, for which its Python nests too "
-            "deeply; give icarus or verilator"
-        ) from e
+    made: list[Simulator | BaseException] = []
+
+    def make() -> None:
+        try:
+            made.append(Simulator(top))
+        except BaseException as e:
+            made.append(e)
+
+    with _room_for_wide_values():
+        # A thread has a stack of its own size; a daemon does not keep an interrupted program from ending.
+        thread = threading.Thread(target=make, daemon=True)
+        thread.start()
+        thread.join()
+    match made[0]:
+        case Simulator() as simulator:
+            return simulator
+        case RecursionError() as e:
+            raise UnsupportedError(
+                "simulator=amaranth: the design has values of some thousands of bits, for which its Python nests too "
+                "deeply; give icarus or verilator"
+            ) from e
+        case error:
+            raise error
 
 
 @contextmanager
-def _integers_of_any_length() -> Iterator[None]:
-    """Let Python read and write integers of any number of digits.
+def _room_for_wide_values() -> Iterator[None]:
+    """Let Python nest deeply in threads begun here, and write integers of any number of digits.
 
-    Amaranth's simulator has the mask of every signal as a decimal number in the Python that it compiles; from 14,285
-    bits on that are more digits than Python takes unless told to.
+    The mask of every signal is a decimal number in the Python of a design; from 14,285 bits on that are more digits
+    than Python takes unless told to.
     """
-    before = sys.get_int_max_str_digits()
+    digits, nesting = sys.get_int_max_str_digits(), sys.getrecursionlimit()
+    stack = threading.stack_size(_STACK_BYTES)
     sys.set_int_max_str_digits(0)
+    sys.setrecursionlimit(max(nesting, _NESTING))
     try:
         yield
     finally:
-        sys.set_int_max_str_digits(before)
+        sys.setrecursionlimit(nesting)
+        sys.set_int_max_str_digits(digits)
+        threading.stack_size(stack)
 
 
 def run_amaranth(

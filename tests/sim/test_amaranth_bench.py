@@ -1,3 +1,6 @@
+import sys
+import threading
+
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
@@ -6,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from xnorweave.errors import MismatchError, UnsupportedError
 from xnorweave.hw.wide_cat import wide_cat
+from xnorweave.sim import amaranth_bench
 from xnorweave.sim.amaranth_bench import AmaranthBench, run_amaranth
 from xnorweave.sim.bench import Stimulus
 
@@ -129,6 +133,29 @@ def test_a_word_of_more_bits_than_python_nests_or_has_digits_for():
     assert result.outputs == [[~word & (1 << bits) - 1] for word in words]
 
 
-def test_a_memory_of_words_too_wide_is_refused():
-    with pytest.raises(UnsupportedError, match="simulator=amaranth: .* give icarus or verilator"):
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 nests no deeper than it likes")
+def test_a_memory_of_words_of_more_bits_than_python_nests():
+    bits = 4_000
+    words = [5, (1 << bits) - 1, 3 << 3_000]
+    result = run_amaranth(Kept(bits, memory=True), Stimulus(frames=[[word] for word in words]), output_words=1)
+    assert result.outputs == [[word] for word in words]
+
+
+def test_a_memory_of_words_too_wide_is_refused_and_python_is_as_before(monkeypatch):
+    monkeypatch.setattr(amaranth_bench, "_NESTING", 1)
+    before = sys.getrecursionlimit(), sys.get_int_max_str_digits(), threading.stack_size()
+    with pytest.raises(UnsupportedError, match=r"simulator=amaranth: .* give icarus or verilator"):
         AmaranthBench(Kept(40_000, memory=True), output_words=1)
+    assert (sys.getrecursionlimit(), sys.get_int_max_str_digits(), threading.stack_size()) == before
+
+
+def test_an_error_of_a_design_is_raised_as_it_is():
+    class Broken(wiring.Component):
+        i: In(stream.Signature(4))
+        o: Out(stream.Signature(4))
+
+        def elaborate(self, platform):
+            raise ValueError("no such hardware")
+
+    with pytest.raises(ValueError, match="no such hardware"):
+        AmaranthBench(Broken(), output_words=1)
