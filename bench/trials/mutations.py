@@ -44,6 +44,8 @@ class Mutant:
         The kind of mistake.
     before, after : str
         The expression or statement, shortened.
+    reads : str
+        The lines that it touches, as they read with the mistake, joined by blanks.
     span : (int, int)
         The bytes of the file that it takes.
     text : str
@@ -55,6 +57,7 @@ class Mutant:
     what: str
     before: str
     after: str
+    reads: str
     span: tuple[int, int]
     text: str
 
@@ -63,8 +66,8 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """Orders mutants as if shuffled, always alike."""
-        return hashlib.sha256(str(self).encode()).hexdigest()
+        """Orders mutants as if shuffled, always alike: what else changes in a file moves none of them."""
+        return hashlib.sha256(f"{self.file}: {self.what}: {self.reads}".encode()).hexdigest()
 
     def source(self, root: Path) -> str:
         """The whole file with the mistake; nothing where that does not compile."""
@@ -219,10 +222,16 @@ def mutants_of(root: Path, file: str) -> list[Mutant]:
         edits = list(_edits(node))
         if _is_driver(node):
             edits.append(("driver dropped", _drop))
+        if not edits:
+            continue
+        first, stop = starts[node.lineno - 1], starts[node.end_lineno]
+        span = first + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
         for what, edit in edits:
             mutated = copy.deepcopy(node)
             edit(mutated)
             before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(mutated))
+            text = f"({after})" if isinstance(node, ast.expr) else after
+            lines = content[first : span[0]] + text.encode() + content[span[1] : stop]
             found.append(
                 Mutant(
                     file=file,
@@ -230,11 +239,9 @@ def mutants_of(root: Path, file: str) -> list[Mutant]:
                     what=what,
                     before=before[:90],
                     after=after[:90],
-                    span=(
-                        starts[node.lineno - 1] + node.col_offset,
-                        starts[node.end_lineno - 1] + node.end_col_offset,
-                    ),
-                    text=f"({after})" if isinstance(node, ast.expr) else after,
+                    reads=" ".join(lines.decode().split()),
+                    span=span,
+                    text=text,
                 )
             )
     return found

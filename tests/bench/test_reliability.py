@@ -18,6 +18,7 @@ import pytest
 import reliability
 from reliability_table import table
 from trials import builds, hash_seeds, interruptions, link, mutants, networks, power_up, resets, stalls, tool_faults
+from trials.equivalent_mutants import EQUIVALENT
 from trials.mutations import mutants_of
 from trials.records import Case, Results, Trial, run_shard
 from xnorweave.boards.packets import Kind, Packet, packet_bytes
@@ -451,8 +452,29 @@ def test_a_mistake_is_caught_or_survives(tmp_path, test, survives):
     (tmp_path / "tests" / "test_a.py").write_text(code)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow\n    pnr\n")
     swapped = next(mutant for mutant in mutants_of(tmp_path, "a.py") if "choice" in mutant.what)
-    assert mutants.survives(swapped, tmp_path, ["tests/test_a.py"]) == survives
+    seen = mutants.seen_by(swapped, tmp_path, ["tests/test_a.py"])
+    assert seen == "" if survives else seen.startswith("FAILED tests/test_a.py::test")
     assert (tmp_path / "a.py").read_text() == SOURCE
+
+
+def test_a_mutant_stays_itself_where_the_file_changes_elsewhere(tmp_path):
+    (tmp_path / "a.py").write_text(SOURCE)
+    before = mutants_of(tmp_path, "a.py")
+    (tmp_path / "a.py").write_text("MOST = 3\n" + SOURCE)
+    after = mutants_of(tmp_path, "a.py")
+    assert [mutant.key for mutant in after] == [mutant.key for mutant in before]
+    assert [mutant.line for mutant in after] == [mutant.line + 1 for mutant in before]
+    assert {mutant.reads for mutant in before} == {
+        "return (most if value <= most else value)",
+        "return value if (value < most) else most",
+    }
+
+
+def test_equivalent_mutants_are_mutants_of_this_tree_and_not_of_the_trial():
+    made = {(mutant.file, mutant.reads) for file in mutants.FILES for mutant in mutants_of(mutants.ROOT, file)}
+    assert [entry for entry in EQUIVALENT if entry not in made] == []
+    assert all(len(reason) > 20 for reason in EQUIVALENT.values())
+    assert not {(mutant.file, mutant.reads) for mutant in mutants.chosen()} & set(EQUIVALENT)
 
 
 def test_near_tests_come_first():
