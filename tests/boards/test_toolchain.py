@@ -109,6 +109,19 @@ endmodule
     assert len(re.findall(r"^module ", result.netlist.read_text(), re.MULTILINE)) == 1
 
 
+@pytest.mark.parametrize("family", ["ice40", "ecp5"])
+def test_products_take_luts_and_no_multipliers(family, tmp_path):
+    verilog = f"""
+module {TOP_MODULE}(input clk, input rst, input [7:0] i__payload, input i__valid, output i__ready,
+  output [11:0] o__payload, output o__valid, input o__ready);
+  assign o__payload = i__payload * 4'd13; assign o__valid = i__valid; assign i__ready = o__ready;
+endmodule
+"""
+    result = synthesize_core(design_of(verilog, output_bits=12), family, tmp_path)
+    assert "MULT" not in result.netlist.read_text()
+    assert result.cells.luts + result.cells.carries > 10
+
+
 BENCH = """
 module bench; reg clk = 0, rst = 0; integer k, n, bad = 0;
   reg [7:0] x; wire [7:0] a, b;
