@@ -28,6 +28,10 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }
 # What is not hardware and changes none: messages, checks of arguments, names and pictures.
 _OUT_OF_HARDWARE = ("__init__", "__repr__", "__post_init__", "__str__")
+# Of a signal's width, what makes it too narrow: a bit too many is never seen.
+_NARROWER = ("constant one less", "one too few")
+# They guard against mistakes elsewhere, or tell of source lines.
+_CHECKS = ("strict", "emit_src")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +181,8 @@ def _drop(node: ast.AST) -> None:
     node.__dict__ = location
 
 
-def _places(tree: ast.Module) -> Iterator[ast.AST]:
-    """Nodes of functions that make hardware, and of module constants; no messages, annotations or defaults."""
+def _places(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
+    """Nodes of functions that make hardware, no messages or defaults; each with whether a width is made of it."""
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef) or function.name in _OUT_OF_HARDWARE:
             continue
@@ -188,17 +192,22 @@ def _places(tree: ast.Module) -> Iterator[ast.AST]:
             yield from _within(statement)
 
 
-def _within(node: ast.AST) -> Iterator[ast.AST]:
+def _within(node: ast.AST, width: bool = False) -> Iterator[tuple[ast.AST, bool]]:
     if isinstance(node, (ast.Raise, ast.Assert, ast.FunctionDef, ast.JoinedStr, ast.arguments)):
         return
     if isinstance(node, ast.If) and any(isinstance(each, ast.Raise) for each in node.body):
         return
+    if isinstance(node, ast.keyword) and node.arg in _CHECKS:
+        return
     if isinstance(node, ast.AnnAssign):
         yield from _within(node.value) if node.value else ()
         return
-    yield node
+    yield node, width
+    name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
     for child in ast.iter_child_nodes(node):
-        yield from _within(child)
+        # The 2 of ``range(max(2, n))`` is for a counter that does not count.
+        if not (width and name == "max" and isinstance(child, ast.Constant)):
+            yield from _within(child, width or name == "Signal")
 
 
 def _is_driver(node: ast.AST) -> bool:
@@ -218,8 +227,8 @@ def mutants_of(root: Path, file: str) -> list[Mutant]:
     for line in content.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     found = []
-    for node in _places(ast.parse(content)):
-        edits = list(_edits(node))
+    for node, width in _places(ast.parse(content)):
+        edits = [(what, edit) for what, edit in _edits(node) if what in _NARROWER or not width]
         if _is_driver(node):
             edits.append(("driver dropped", _drop))
         if not edits:

@@ -436,6 +436,18 @@ def test_mistakes_are_made_in_code_alone(tmp_path):
     assert all(source and source != SOURCE for source in sources)
 
 
+def test_widths_are_made_narrower_only(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "def f(n):\n    return Signal(range(max(2, n) + 1), init=g(zip(n, n, strict=True)) + 1)\n"
+    )
+    made = {mutant.reads for mutant in mutants_of(tmp_path, "a.py")}
+    assert made == {
+        "return Signal((range(max(2, n) + 1 - 1)), init=g(zip(n, n, strict=True)) + 1)",
+        "return Signal(range(max(2, n) + (0)), init=g(zip(n, n, strict=True)) + 1)",
+        "return Signal(range(max(2, n) + 1), init=g(zip(n, n, strict=True)) + (0))",
+    }
+
+
 def test_every_mutant_of_the_trial_compiles_and_is_another(tmp_path):
     some = mutants.chosen(count=60)
     assert len({str(mutant) for mutant in some}) == 60
