@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from amaranth import signed, unsigned
+from amaranth.sim import Simulator
 
 from xnorweave.adder_graph import AdderGraph
 from xnorweave.hw.dense import BiasUnit, Dense
@@ -59,6 +60,38 @@ def test_dense_layer_that_fires(lanes, free_running, graph, vectors, pace, strea
     assert layer.latency == unit.latency + (4 if free_running else 1)
     if pace == (0.0, 0.0):
         assert (result.first_latency_cycles, result.interval_cycles) == (layer.latency, 1)
+
+
+@pytest.mark.parametrize("free_running", [False, True])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_layer_that_nobody_takes_from_holds_its_words_and_no_more(levels, free_running, graph, vectors):
+    unit = graph_unit(graph, levels_per_register=levels)
+    last = BiasUnit(biases=(0,) * 6, sum_shape=unit.output_shape, output_shape=signed(9))
+    layer = Dense(graph=unit, last=last, lanes=11, free_running=free_running)
+    words = [pack(row, 3) for row in vectors]
+    taken, found = [], []
+
+    async def drive(ctx):
+        ctx.set(layer.i.valid, 1)
+        for cycle in range(100):
+            ctx.set(layer.i.payload, words[len(taken)])
+            ctx.set(layer.o.ready, cycle >= 60)
+            ready, valid, payload = ctx.get(layer.i.ready), ctx.get(layer.o.valid), ctx.get(layer.o.payload)
+            if valid and cycle >= 60:
+                found.append(payload)
+            if ready and len(taken) < len(words) - 1:
+                taken.append(cycle)
+            await ctx.tick()
+            if cycle == 59:
+                assert len(taken) == layer.sums.held_words
+
+    simulator = Simulator(layer)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(drive)
+    simulator.run()
+    want = [pack(row, 9) for row in sums(graph, vectors)]
+    assert found[: len(taken)] == want[: len(taken)]
+    assert len(taken) > 20
 
 
 def test_dense_layer_of_sums(graph, vectors, pace, stream):

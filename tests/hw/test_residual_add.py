@@ -87,6 +87,14 @@ def test_border_sums(stream):
     assert found == want
 
 
+def test_sums_of_frames_without_borders(stream):
+    unit = BorderSums(biases={0: (4, -1)}, factor=2, sum_shape=range_shape(-4, 3), output_bits=5)
+    sums = [(3, 3), (-2, 1), (0, 2)]
+    frames = [[sum((v & 7) << 3 * k for k, v in enumerate(row)) for row in sums]]
+    words = stream(unit, frames, 3).outputs[0]
+    assert [[word >> 5 * k & 31 for k in range(2)] for word in words] == [[2 * a + 4, 2 * b - 1] for a, b in sums]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -71,6 +71,17 @@ def wide() -> Case:
     return case(Network(name="w", input=InputSpec(kind="bits", shape=(40, 4, 4)), layers=layers))
 
 
+@pytest.fixture(scope="module")
+def nine() -> Case:
+    """Nine words in and five out: their counters need a bit more than those of one word less."""
+    rng = np.random.default_rng(3)
+    layers = (
+        Conv2D(name="conv", weights=signs(rng, 3, 2, 1, 1), stride=2),
+        Threshold(name="sign", thresholds=np.zeros(3, np.int32)),
+    )
+    return case(Network(name="n", input=InputSpec(kind="bits", shape=(2, 9, 1)), layers=layers))
+
+
 @pytest.fixture
 def bench(need, tmp_path, rng):
     """Run a job against the wrapper of a case."""
@@ -130,6 +141,7 @@ def littered(rng: np.random.Generator, frames: list[list[int]], bits: int) -> li
     [
         ("classifier", 0.4, 0.5),
         ("wide", 0.0, 0.7),
+        ("nine", 0.2, 0.2),
         pytest.param("classifier", 0.0, 0.0, marks=slow),
         pytest.param("classifier", 0.6, 0.0, marks=slow),
         pytest.param("classifier", 0.0, 0.9, marks=slow),
@@ -198,6 +210,7 @@ def on_wishbone(bench, case: Case, script: list[list[Any]], **job: Any) -> list[
     ("name", "idle", "stall"),
     [
         ("wide", 0.5, 0.6),
+        ("nine", 0.2, 0.2),
         pytest.param("classifier", 0.0, 0.0, marks=slow),
         pytest.param("classifier", 0.5, 0.6, marks=slow),
         pytest.param("wide", 0.0, 0.0, marks=slow),
