@@ -48,6 +48,26 @@ def test_conv_thresholds_decide_as_the_signed_sum_does(kind, padding, rng):
                 assert np.array_equal(acc >= thresholds, linear >= np.array(limit))
 
 
+def test_each_group_is_a_convolution_of_its_own(rng):
+    weights, thresholds = signs(rng, 6, 2, 3, 2), rng.integers(-8, 8, 6).astype(np.int32)
+
+    def stage_of(channels, rows, groups=1):
+        conv = Conv2D(name="c", weights=weights[rows], padding=(1, 0, 0, 1), stride=2, groups=groups)
+        layers = (conv, Threshold(name="t", thresholds=thresholds[rows]))
+        (stage,) = streamline(Network(name="n", input=InputSpec(kind="bits", shape=(channels, 5, 6)), layers=layers))
+        return stage
+
+    parts = stage_of(4, slice(0, 6), groups=2).by_group()
+    assert len(parts) == 2
+    for k, (part, places) in enumerate(parts):
+        alone = stage_of(2, slice(3 * k, 3 * k + 3))
+        assert (part.input_shape, part.output_shape, part.groups) == (alone.input_shape, alone.output_shape, 1)
+        assert np.array_equal(part.weights, alone.weights)
+        assert part.thresholds == alone.thresholds
+        assert (part.encoding, part.stride, part.padding) == (alone.encoding, alone.stride, alone.padding)
+        assert places.tolist() == [4 * tap + 2 * k + channel for tap in range(6) for channel in range(2)]
+
+
 def test_thresholds_out_of_reach_stay_just_out_of_reach(rng):
     weights = signs(rng, 2, 1, 2, 2)
     layers = (
