@@ -8,6 +8,7 @@ see, and then goes into `trials.equivalent_mutants` with the reason; another one
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,9 +60,11 @@ _RELATED = {
 _OF_UNITS = tuple(f"tests/hw/test_{unit}.py" for unit in ("units", "matrix_vector", "conv2d", "folded_conv2d", "dense"))
 _OF_CORES = ("tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py", "tests/gen/test_lower.py")
 _WHOLE = ("tests/hw", "tests/gen", "tests/sim", "tests/boards", "tests")
-_FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 900, 3600
+# Of one test; what does not heed it, as compiled code, ends with its file.
+_TEST_TIMEOUT_S, _FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 240, 900, 3600
 _FAILED = 1
 _NOT_DONE = "not done"
+_TIMEOUT = re.compile(r"^E +Failed: Timeout", re.MULTILINE)
 _NO_TESTS = 5
 _NOT_RUN = (3, 4)  # an error of pytest's own, or wrong usage
 _MOST_IMPORTING = 4
@@ -138,7 +141,8 @@ def failing(tree: Path, tests: list[str]) -> str:
             raise RuntimeError(f"{name}: exit code {code} of pytest: {said[-400:]}")
         if code not in (0, _NO_TESTS):
             failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-            return failed[0] if failed else f"{name}: exit code {code}"
+            late = f" ({_NOT_DONE} after {_TEST_TIMEOUT_S} s)" if _TIMEOUT.search(said) else ""
+            return (failed[0] if failed else f"{name}: exit code {code}") + late
     return ""
 
 
@@ -148,6 +152,7 @@ def _pytest(tree: Path, name: str, done: Sequence[str]) -> tuple[int, str]:
     What does not end, as a core that is deadlocked, has failed.
     """
     options = ("-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not pnr")
+    options += ("-o", f"timeout={_TEST_TIMEOUT_S}")
     # A test of the whole tree's digests or wheel needs no mistake to fail in a copy.
     left_out = ("--ignore", "tests/e2e/test_packaging.py", "--ignore", "tests/bench")
     left_out += tuple(word for before in done for word in ("--ignore", before))

@@ -469,6 +469,17 @@ def test_a_mistake_is_caught_or_survives(tmp_path, test, survives):
     assert (tmp_path / "a.py").read_text() == SOURCE
 
 
+def test_a_test_that_does_not_end_has_failed(tmp_path, monkeypatch):
+    (tmp_path / "build" / "tree").mkdir(parents=True)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text("def test():\n    while True:\n        pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow\n    pnr\n")
+    monkeypatch.setattr(mutants, "_TEST_TIMEOUT_S", 1)
+    seen = mutants.failing(tmp_path, ["tests/test_a.py"])
+    assert seen.startswith("FAILED tests/test_a.py::test")
+    assert seen.endswith("(not done after 1 s)")
+
+
 def test_a_mutant_stays_itself_where_the_file_changes_elsewhere(tmp_path):
     (tmp_path / "a.py").write_text(SOURCE)
     before = mutants_of(tmp_path, "a.py")

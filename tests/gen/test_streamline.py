@@ -164,6 +164,9 @@ def test_every_stage_carries_one_layer(seed):
     carried = [stage.layer for stage in stages if not isinstance(stage, TableStage)]
     assert len(set(carried)) == len(carried)
     assert set(carried) <= {layer.name for layer in network.layers}
+    shapes = {layer.name: after for layer, _, after in network.walk()}
+    shaped = [stage for stage in stages if isinstance(stage, (ConvStage, PoolStage, GlobalSumStage))]
+    assert [stage.output_shape for stage in shaped] == [shapes[stage.layer] for stage in shaped]
     assert all(
         isinstance(s, (TableStage, ConvStage, PoolStage, GlobalSumStage, DenseStage, ScaleStage, ArgMaxStage))
         for s in stages

@@ -103,6 +103,11 @@ def test_reference_follows_the_examples():
         assert len(line) < encoded_bytes(len(packet))
 
 
+@pytest.mark.parametrize("length", [0, 1, 253, 254, 255, 507, 508, 509])
+def test_most_bytes_on_the_line_are_those_of_a_packet_without_zeros(length):
+    assert encoded_bytes(length) == len(cobs_reference.encode(b"\x01" * length)) + 1
+
+
 @pytest.mark.parametrize(("idle", "stall"), PACES)
 def test_encoder(idle, stall):
     check_encoder([*(packet for packet, _ in EXAMPLES)] if stall > idle else packets(2), idle, stall)
