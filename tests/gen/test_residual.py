@@ -225,6 +225,21 @@ def test_random_additions_hold_nothing_up(seed):
     rng = np.random.default_rng(seed)
     net = random_residual_network(rng, largest_side=4, largest_channels=2)
     plan = plan_of(net, [str(rng.choice(["spatial", "folded"])) for _ in range(3)], rows=int(rng.integers(0, 4)))
+    check_nothing_is_held_up(net, plan)
+
+
+@pytest.mark.parametrize("engine", ["spatial", "folded"])
+@pytest.mark.parametrize("kernel", [(5, 1), (1, 5)], ids=str)
+def test_past_kernels_that_are_no_squares_nothing_is_held_up(rng, kernel, engine):
+    (rows, columns), channels = kernel, 2
+    padding = (rows // 2, rows // 2, columns // 2, columns // 2)
+    flat = Conv2D(name="b", weights=signs(rng, channels, channels, *kernel), padding=padding)
+    layers = (conv(rng, "a", channels), sign(rng, "s", channels), flat, Add(name="add", source="s"))
+    net = network(*layers, sign(rng, "t", channels), shape=(channels, 8, 7))
+    check_nothing_is_held_up(net, plan_of(net, ["spatial", engine]))
+
+
+def check_nothing_is_held_up(net: Network, plan: Plan) -> None:
     bare = Network(
         name="bare", input=net.input, layers=tuple(layer for layer in net.layers if not isinstance(layer, Add))
     )
