@@ -40,7 +40,7 @@ FILES = (
 _ROOMS = ("gen", "hw", "sim", "boards", "tests", "examples", "bench", "docs")
 _LOOSE = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile")
 _RELATED = {
-    "gen/lower.py": ("tests/gen/test_lower.py", "tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py"),
+    "gen/lower.py": ("tests/gen/test_lower.py", "tests/e2e/test_random_networks.py", "tests/gen/test_dense.py"),
     "gen/core.py": ("tests/gen/test_lower.py", "tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py"),
     "gen/emit.py": ("tests/gen/test_emit.py", "tests/e2e/test_random_networks.py"),
     "gen/passes/kernels.py": ("tests/gen/test_share.py", "tests/gen/test_lower.py"),
@@ -53,7 +53,9 @@ _RELATED = {
     "hw/byte_register.py": ("tests/hw/test_spi.py", "tests/boards/test_link.py", "tests/boards/test_spi_link.py"),
     "hw/processing_elements.py": ("tests/hw/test_matrix_vector.py", "tests/hw/test_folded_conv2d.py"),
     "hw/scale.py": ("tests/hw/test_units.py", "tests/gen/test_layer_kinds.py", "tests/gen/test_folding_scales.py"),
+    "hw/shared_module.py": ("tests/gen/test_emit.py", "tests/e2e/test_random_networks.py"),
     "hw/spi.py": ("tests/hw/test_spi.py", "tests/boards/test_spi_link.py"),
+    "hw/sum_pipeline.py": ("tests/hw/test_dense.py", "tests/hw/test_conv2d.py"),
     "hw/wishbone.py": ("tests/sim/test_wrappers.py",),
     "hw/xnor_popcount.py": ("tests/hw/test_matrix_vector.py", "tests/hw/test_folded_conv2d.py"),
 }

@@ -8,6 +8,7 @@ from xnorweave.adder_graph import AdderGraph, certify, graph_additions
 from xnorweave.importers import load_any
 from xnorweave.network_file import load_network
 from xnorweave.passes.cse import Objective, share_sums
+from xnorweave.passes.cse_kernels import merge_rows_cost
 from xnorweave.passes.share import share_layer
 from xnorweave.passes.streamline import ConvStage, streamline
 from xnorweave.popcounts import MOST_BITS
@@ -87,6 +88,23 @@ def test_pixels_have_one_graph_for_both_objectives(rng):
     matrix = random_matrix(rng, 27, 8)
     one, two = (share_sums(matrix, 8, objective=objective) for objective in OBJECTIVES)
     assert (one.nodes, one.outputs) == (two.nodes, two.outputs)
+
+
+def test_cost_of_a_sum_is_that_of_a_tree_which_joins_the_narrowest_first():
+    # 1 + 3 and 4 + 4 are joined first: adders of 2 and 3 bits that give 3 and 4, and one of 4 that gives 4.
+    costs = np.arange(36, dtype=float).reshape(6, 6) ** 2
+    bits = np.ones((5, 1), np.uint64)
+    bits[4] = 0
+    cost = merge_rows_cost(bits, 4, 1, np.array([4, 1, 4, 3]), costs)
+    assert cost == costs[2, 3] + costs[3, 4] + costs[4, 4]
+
+
+def test_cost_of_pairs_that_sums_share_is_counted_once():
+    costs = np.arange(36, dtype=float).reshape(6, 6) ** 2
+    # Tokens 0 and 1 go into both sums, 2 into the first.
+    bits = np.array([[3], [3], [1], [0], [0]], np.uint64)
+    cost = merge_rows_cost(bits, 3, 2, np.array([1, 1, 1]), costs)
+    assert cost == costs[1, 2] + costs[2, 2]
 
 
 def test_equal_and_inverse_inputs_are_one_class(rng, check):

@@ -4,14 +4,16 @@ import sys
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal
+from amaranth import Module, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from xnorweave.emit import emit, emit_verilog
+from xnorweave.emit import emit, emit_verilog, popcounts
+from xnorweave.hw.adder_graph import Adder, KernelUnit
 from xnorweave.network import ArgMax, Conv2D, Dense, InputSpec, MaxPool, Network, Threshold
 from xnorweave.network_file import network_digest
 from xnorweave.passes.share import STRATEGIES
+from xnorweave.popcounts import MOST_BITS
 
 HOSTILE = 'x"; exec rm -rf / # `$(id)` \\'
 
@@ -55,6 +57,18 @@ def test_modules_are_named_after_layers(network):
     modules = re.findall(r"^module (\S+)\(", emit(network).verilog, re.MULTILINE)
     assert {"layer_conv", "layer_conv__window", "layer_conv__sums", "layer_pool", "layer_fc", "layer_top"} <= {*modules}
     assert len(modules) == len(set(modules))
+
+
+def test_popcounts_are_the_units_that_count_two_bits_or_more():
+    units = {
+        "one": KernelUnit(size=(1, 2), pattern=0b10, input_bits=1),
+        "two": KernelUnit(size=(1, 2), pattern=0b11, input_bits=1, inverted=0b01),
+        "most": KernelUnit(size=(1, MOST_BITS), pattern=(1 << MOST_BITS) - 1, input_bits=1),
+        "more": KernelUnit(size=(1, MOST_BITS + 1), pattern=(2 << MOST_BITS) - 1, input_bits=1),
+        "words": KernelUnit(size=(3, 3), pattern=0b111, input_bits=2),
+        "adder": Adder(a=unsigned(4), b=unsigned(4), o=unsigned(5), shift=0, subtract=False),
+    }
+    assert popcounts(units) == {"two": (2, 0b11, 0b01), "most": (MOST_BITS, (1 << MOST_BITS) - 1, 0)}
 
 
 def test_a_kernel_unit_is_one_module_used_by_every_channel(network):
