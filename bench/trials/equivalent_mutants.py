@@ -36,6 +36,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gen/passes/sums.py", "return -top * (flat < 0).sum(1), top * (flat > (-1)).sum(1)"): _SIGNS,
     ("hw/maxpool.py", "for tap in range((0), self.kernel**2):"): "the first tap is compared with itself",
     ("hw/maxpool.py", "if self.lane_bits == (0):"): "the larger of two bits is their OR, of which it takes the place",
+    ("hw/residual_add.py", "if (factor >= 1)"): "the product by one is the value",
     ("hw/residual_add.py", "if factor > (0)"): "the product by one is the value",
     (
         "hw/spi.py",

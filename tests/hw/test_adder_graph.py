@@ -1,11 +1,22 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
 from amaranth import Cat, Module, Signal, signed, unsigned
+from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
-from xnorweave.hw.adder_graph import Adder, AdderGraph, AdderNode, KernelNode, KernelUnit, balanced_sum, range_shape
+from xnorweave.hw.adder_graph import (
+    NARROW_BITS,
+    Adder,
+    AdderGraph,
+    AdderNode,
+    KernelNode,
+    KernelUnit,
+    balanced_sum,
+    range_shape,
+)
 from xnorweave.hw.shared_module import UnitComponent
 
 
@@ -53,6 +64,24 @@ def test_kernel_units_of_other_sizes_and_of_words(rng):
         got = evaluate([unit], {"window": Signal(taps * bits)}, [{"window": w} for w in windows])
         mask = np.array([pattern >> t & 1 for t in range(taps)])
         assert np.array_equal(got[:, 0], values @ mask)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "options", "gates"),
+    [
+        (NARROW_BITS, NARROW_BITS, {}, True),
+        (1, NARROW_BITS, {}, True),
+        (NARROW_BITS, NARROW_BITS + 1, {}, False),
+        (NARROW_BITS + 1, 1, {}, False),
+        (NARROW_BITS, NARROW_BITS, {"shift": 1}, False),
+        (NARROW_BITS, NARROW_BITS, {"subtract": True}, False),
+    ],
+)
+def test_narrow_sums_alone_are_gates(a, b, options, gates):
+    """Where a plan counts gates, there is no adder for Yosys to make a carry chain of, and elsewhere there is."""
+    unit = Adder(a=unsigned(a), b=unsigned(b), o=signed(6), **{"shift": 0, "subtract": False} | options)
+    text = rtlil.convert(UnitComponent(unit), emit_src=False)
+    assert (re.search(r"cell \$(add|sub) ", text) is None) == gates
 
 
 def test_kernel_units_with_complements(rng):
