@@ -30,8 +30,8 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 _OUT_OF_HARDWARE = ("__init__", "__repr__", "__post_init__", "__str__")
 # Of a signal's width, what makes it too narrow: a bit too many is never seen.
 _NARROWER = ("constant one less", "one too few")
-# They guard against mistakes elsewhere, or tell of source lines.
-_CHECKS = ("strict", "emit_src")
+# They guard against mistakes elsewhere, tell of source lines, or spare the reset of a register that needs none.
+_UNSEEN = ("strict", "emit_src", "reset_less")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +197,7 @@ def _within(node: ast.AST, width: bool = False) -> Iterator[tuple[ast.AST, bool]
         return
     if isinstance(node, ast.If) and any(isinstance(each, ast.Raise) for each in node.body):
         return
-    if isinstance(node, ast.keyword) and node.arg in _CHECKS:
+    if isinstance(node, ast.keyword) and node.arg in _UNSEEN:
         return
     if isinstance(node, ast.AnnAssign):
         yield from _within(node.value) if node.value else ()
