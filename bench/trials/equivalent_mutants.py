@@ -30,6 +30,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "gen/passes/schedule.py",
         "segments, ends = self.values.reshape(2, -(2))",
     ): "NumPy takes any negative length alike",
+    (
+        "gen/passes/schedule.py",
+        "source, sink = size, (size - 1)",
+    ): "the last operand is no source of another: its end is never raised, and may as well be the sink",
     ("gen/passes/sums.py", "return -top * ((flat <= 0)).sum(1), top * (flat > 0).sum(1)"): _SIGNS,
     ("gen/passes/sums.py", "return -top * (flat < (1)).sum(1), top * (flat > 0).sum(1)"): _SIGNS,
     ("gen/passes/sums.py", "return -top * (flat < 0).sum(1), top * ((flat >= 0)).sum(1)"): _SIGNS,
