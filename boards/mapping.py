@@ -17,7 +17,7 @@ __all__ = ["SYNTHESIS", "CellCounts", "CoreSynthesis", "count_cells", "link_core
 # Measured by bench/synthesis_options.py: modules are kept until their arithmetic is mapped, since the merging of adders
 # undoes its structure; dissolving them before the LUTs are mapped saves 14 to 24 % (iCE40) and 31 to 33 % (ECP5) of the
 # mapped cells, for one to five times the time. Placed, the small layers save 6 to 10 % and 22 to 25 %.
-# ECP5's multipliers are left alone: products are by constants, and a plan counts their adders.
+# Not of those measurements: ECP5's multipliers are left alone, since a plan counts the adders of products by constants.
 SYNTHESIS: dict[Family, str] = {
     "ice40": "synth_ice40 -no-rw-check",
     "ecp5": "synth_ecp5 -nodsp -nowidelut -no-rw-check",

@@ -12,6 +12,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Out
 
 from xnorweave.hw.lookup import lookup
+from xnorweave.hw.wide_cat import wide_cat
 from xnorweave.hw.xnor_popcount import input_code, weight_code
 
 __all__ = ["Codebook", "CodebookMemory"]
@@ -154,4 +155,4 @@ class CodebookMemory(wiring.Component):
         indices = word[lanes:]
         selected = [lookup(indices[k * bits : (k + 1) * bits], list(kernels)) for k in range(lanes)]
         parities = [input_code(m, selected[k : k + self.simd]) for k in range(0, lanes, self.simd)]
-        return word[:lanes] ^ Cat(*parities)
+        return word[:lanes] ^ wide_cat(parities)

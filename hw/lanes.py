@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from xnorweave.hw.wide_cat import wide_cat
+
 __all__ = ["Packer", "Replay", "Unpacker"]
 
 
@@ -61,7 +63,7 @@ class Packer(wiring.Component):
     def _place(self, m, taking, place):
         """Put the word where it belongs; the first one clears the others, which may not all come."""
         parts = [Signal(self.word_bits, name=f"part{k}", reset_less=True) for k in range(self.factor)]
-        m.d.comb += self.o.payload.eq(Cat(parts))
+        m.d.comb += self.o.payload.eq(wide_cat(parts))
         with m.If(taking):
             for k, part in enumerate(parts):
                 with m.If(place == k):

@@ -167,7 +167,7 @@ class ScaleUnit(wiring.Component):
             [Signal(shape, name=f"{name}{lane}", reset_less=True) for name, shape in named]
             for lane in range(self.lanes)
         ]
-        flat = wide_cat(constants)
+        flat = wide_cat(constant for lane in constants for constant in lane)
         if self.words == 1:
             m.d.comb += flat.eq(packed[0])
         else:

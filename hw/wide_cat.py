@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from amaranth import Cat
+from amaranth import Cat, Value
 
 __all__ = ["wide_cat"]
 
 _MOST_PARTS = 256
 
 
-def wide_cat(parts: Iterable):
+def wide_cat(parts: Iterable) -> Value:
     """``Cat`` of as many parts as a layer has lanes, channels or bits, the first lowest.
 
     Amaranth's simulator makes one Python expression of a `Cat`, nested as deep as it has parts, and Python refuses
@@ -19,6 +19,11 @@ def wide_cat(parts: Iterable):
     ----------
     parts : iterable of Value
         What to join.
+
+    Returns
+    -------
+    Value
+        As wide as all of them.
     """
     parts = list(parts)
     while len(parts) > _MOST_PARTS:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import amaranth
-from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetSignal, Signal, Value
+from amaranth.hdl import ClockDomain, Elaboratable, Fragment, Module, ResetSignal, Signal, Value
 from amaranth.sim import Simulator
 
 from xnorweave.errors import UnsupportedError
@@ -16,6 +16,7 @@ from xnorweave.sim.bench import BenchResult, Progress, Session, Stimulus, not_he
 __all__ = ["AmaranthBench", "run_amaranth"]
 
 _PERIOD = 1e-6
+_MAKING = threading.Lock()
 _NESTING = 100_000
 _STACK_BYTES = 128 << 20  # a level takes some 300 bytes
 
@@ -78,15 +79,16 @@ class AmaranthBench:
 def _simulator(top: Module) -> Simulator:
     """A simulator, made where Python may nest deeply.
 
-    Amaranth makes Python of a design: an expression of a value, nested as deep as the value has parts. What this
-    project joins is `wide_cat`'s; a memory's enables, one for each bit of a word, are Amaranth's own. Python 3.12 has
-    a limit that cannot be moved.
+    Amaranth makes Python of a design: an expression of a value, nested as deep as the value has parts. Lanes and
+    channels are joined by `wide_cat`; a memory's enables, one for each bit of a word, are Amaranth's own. From Python
+    3.12 on there is a limit that cannot be moved.
     """
+    fragment = Fragment.get(top, None)
     made: list[Simulator | BaseException] = []
 
     def make() -> None:
         try:
-            made.append(Simulator(top))
+            made.append(Simulator(fragment))
         except BaseException as e:
             made.append(e)
 
@@ -109,21 +111,22 @@ def _simulator(top: Module) -> Simulator:
 
 @contextmanager
 def _room_for_wide_values() -> Iterator[None]:
-    """Let Python nest deeply in threads begun here, and write integers of any number of digits.
+    """Let Python nest deeply, threads begun here have the stack for it, and integers have any number of digits.
 
-    The mask of every signal is a decimal number in the Python of a design; from 14,285 bits on that are more digits
-    than Python takes unless told to.
+    All of these are the whole process's: one simulator is made at a time. The mask of every signal is a decimal number
+    in the Python of a design; from 14,285 bits on that are more digits than Python takes unless told to.
     """
-    digits, nesting = sys.get_int_max_str_digits(), sys.getrecursionlimit()
-    stack = threading.stack_size(_STACK_BYTES)
-    sys.set_int_max_str_digits(0)
-    sys.setrecursionlimit(max(nesting, _NESTING))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(nesting)
-        sys.set_int_max_str_digits(digits)
-        threading.stack_size(stack)
+    with _MAKING:
+        digits, nesting = sys.get_int_max_str_digits(), sys.getrecursionlimit()
+        stack = threading.stack_size(_STACK_BYTES)
+        sys.set_int_max_str_digits(0)
+        sys.setrecursionlimit(max(nesting, _NESTING))
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(nesting)
+            sys.set_int_max_str_digits(digits)
+            threading.stack_size(stack)
 
 
 def run_amaranth(

@@ -15,7 +15,8 @@ __all__ = ["EQUIVALENT"]
 _SIGNS = "weights are -1 and 1: no weight lies between the two bounds"
 _RELOADED = "eight bits leave before the next byte is loaded, which the bit moved in never reaches the end of"
 _NO_PARTNER = "callers look whether the partner is negative, not which number it is"
-_PAID = "it is above what the source can give even so: where it is reached, all that the source gives is used up"
+_LENGTH = "NumPy, up to 2.4 at least, takes any negative length alike"
+_PAID = "it is no less than what the source can give: where it is reached, all of that is used up"
 
 # By file and the changed lines as they read with the mistake (`trials.mutations.Mutant.reads`): why it is none.
 EQUIVALENT: dict[tuple[str, str], str] = {
@@ -34,6 +35,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "gen/passes/schedule.py",
         "source, sink = size, (size - 1)",
     ): "the last operand is no source of another: its end is never raised, and may as well be the sink",
+    ("gen/passes/sums.py", "flat = weights.reshape(len(weights), -(2))"): _LENGTH,
     ("gen/passes/sums.py", "return -top * ((flat <= 0)).sum(1), top * (flat > 0).sum(1)"): _SIGNS,
     ("gen/passes/sums.py", "return -top * (flat < (1)).sum(1), top * (flat > 0).sum(1)"): _SIGNS,
     ("gen/passes/sums.py", "return -top * (flat < 0).sum(1), top * ((flat >= 0)).sum(1)"): _SIGNS,

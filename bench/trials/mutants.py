@@ -180,14 +180,28 @@ def _pytest(tree: Path, name: str, done: Sequence[str]) -> tuple[int, str]:
 
 
 def seen_by(mutant: Mutant, tree: Path, tests: list[str]) -> str:
-    """The first test that fails with the mistake, empty where all pass; the tree is as before afterwards."""
+    """The first test that fails with the mistake, empty where all pass; the tree is as before afterwards.
+
+    Raises
+    ------
+    RuntimeError
+        Where a test does not end without the mistake either.
+    """
     place = tree / mutant.file
     whole = place.read_text("utf-8")
     try:
         place.write_text(mutant.source(tree), "utf-8")
-        return failing(tree, tests)
+        said = failing(tree, tests)
     finally:
         place.write_text(whole, "utf-8")
+    if _NOT_DONE in said and (also := failing(tree, [_name_of(said)])):
+        raise RuntimeError(f"without a mistake: {also}")
+    return said
+
+
+def _name_of(said: str) -> str:
+    """The file or folder that a line of `failing` is about."""
+    return said.removeprefix("FAILED ").removeprefix("ERROR ").split(":")[0].split()[0]
 
 
 def run(seed: int, folder: Path) -> Case:

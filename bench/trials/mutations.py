@@ -28,7 +28,7 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }
 # What is not hardware and changes none: messages, checks of arguments, names and pictures.
 _OUT_OF_HARDWARE = ("__init__", "__repr__", "__post_init__", "__str__")
-# Of a signal's width, what makes it too narrow: a bit too many is never seen.
+# Of a signal's width, what makes it too narrow, as a rule: a bit too many is never seen.
 _NARROWER = ("constant one less", "one too few")
 # They guard against mistakes elsewhere, tell of source lines, or spare the reset of a register that needs none.
 _UNSEEN = ("strict", "emit_src", "reset_less")
@@ -49,7 +49,7 @@ class Mutant:
     before, after : str
         The expression or statement, shortened.
     reads : str
-        The lines that it touches, as they read with the mistake, joined by blanks.
+        The lines that it touches, as they read with the mistake, joined by blanks; of what is dropped, as they were.
     span : (int, int)
         The bytes of the file that it takes.
     text : str
@@ -207,7 +207,8 @@ def _within(node: ast.AST, width: bool = False) -> Iterator[tuple[ast.AST, bool]
     for child in ast.iter_child_nodes(node):
         # The 2 of ``range(max(2, n))`` is for a counter that does not count.
         if not (width and name == "max" and isinstance(child, ast.Constant)):
-            yield from _within(child, width or name == "Signal")
+            shape = isinstance(node, ast.Call) and name == "Signal" and child in node.args[:1]
+            yield from _within(child, width or shape)
 
 
 def _is_driver(node: ast.AST) -> bool:
@@ -240,7 +241,9 @@ def mutants_of(root: Path, file: str) -> list[Mutant]:
             edit(mutated)
             before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(mutated))
             text = f"({after})" if isinstance(node, ast.expr) else after
-            lines = content[first : span[0]] + text.encode() + content[span[1] : stop]
+            dropped = isinstance(mutated, ast.Pass)
+            kept = b"dropped: " + content[span[0] : span[1]] if dropped else text.encode()
+            lines = content[first : span[0]] + kept + content[span[1] : stop]
             found.append(
                 Mutant(
                     file=file,

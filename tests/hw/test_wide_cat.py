@@ -1,5 +1,6 @@
 import pytest
-from amaranth.hdl import C, Const
+from amaranth.back import rtlil
+from amaranth.hdl import C, Cat, Const, Module, Signal
 
 from xnorweave.hw.wide_cat import wide_cat
 
@@ -18,3 +19,12 @@ def test_no_value_has_more_than_some_parts():
         return max([len(parts), *map(most, parts)])
 
     assert most(wide_cat(C(0, 1) for _ in range(70_000))) == 256
+
+
+def test_hardware_is_that_of_one_cat():
+    def text(join):
+        m, i, o = Module(), Signal(700), Signal(700)
+        m.d.comb += o.eq(join(~bit for bit in i))
+        return rtlil.convert(m, ports=[i, o], emit_src=False)
+
+    assert text(wide_cat) == text(Cat)

@@ -1,5 +1,6 @@
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from amaranth.hdl import Module
@@ -147,6 +148,28 @@ def test_a_memory_of_words_too_wide_is_refused_and_python_is_as_before(monkeypat
     with pytest.raises(UnsupportedError, match=r"simulator=amaranth: .* give icarus or verilator"):
         AmaranthBench(Kept(40_000, memory=True), output_words=1)
     assert (sys.getrecursionlimit(), sys.get_int_max_str_digits(), threading.stack_size()) == before
+
+
+def test_simulators_made_in_several_threads_are_made_one_at_a_time():
+    before = sys.getrecursionlimit(), sys.get_int_max_str_digits(), threading.stack_size()
+    bits = 15_000
+    with ThreadPoolExecutor(3) as pool:
+        benches = list(pool.map(lambda _: AmaranthBench(Kept(bits), output_words=1), range(3)))
+    assert (sys.getrecursionlimit(), sys.get_int_max_str_digits(), threading.stack_size()) == before
+    for bench in benches:
+        assert bench.run(Stimulus(frames=[[5]])).outputs == [[5 ^ (1 << bits) - 1]]
+
+
+def test_an_elaboration_without_end_is_no_width():
+    class Endless(wiring.Component):
+        i: In(stream.Signature(4))
+        o: Out(stream.Signature(4))
+
+        def elaborate(self, platform):
+            return self.elaborate(platform)
+
+    with pytest.raises(RecursionError):
+        AmaranthBench(Endless(), output_words=1)
 
 
 def test_an_error_of_a_design_is_raised_as_it_is():
