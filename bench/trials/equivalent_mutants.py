@@ -27,10 +27,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gen/passes/cse_kernels.py", "touched = np.empty((65), np.int64)"): "the array grows once it is full",
     ("gen/passes/schedule.py", "never = (0) + int(gains[gaining].sum())"): _PAID,
     ("gen/passes/schedule.py", "never = (2) + int(gains[gaining].sum())"): _PAID,
-    (
-        "gen/passes/schedule.py",
-        "segments, ends = self.values.reshape(2, -(2))",
-    ): "NumPy takes any negative length alike",
+    ("gen/passes/schedule.py", "segments, ends = self.values.reshape(2, -(2))"): _LENGTH,
     (
         "gen/passes/schedule.py",
         "source, sink = size, (size - 1)",

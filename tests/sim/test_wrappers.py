@@ -47,6 +47,15 @@ def case(network: Network) -> Case:
     return Case(network=network, design=emit(network))
 
 
+def every_second_pixel(name: str, *, seed: int, filters: int, shape: tuple[int, int, int]) -> Case:
+    """A filter's sign for every second pixel of every second row."""
+    layers = (
+        Conv2D(name="conv", weights=signs(np.random.default_rng(seed), filters, shape[0], 1, 1), stride=2),
+        Threshold(name="sign", thresholds=np.zeros(filters, np.int32)),
+    )
+    return case(Network(name=name, input=InputSpec(kind="bits", shape=shape), layers=layers))
+
+
 @pytest.fixture(scope="module")
 def classifier() -> Case:
     """Sixteen words of two bits, one class; the frame's last words are used by nothing."""
@@ -63,23 +72,13 @@ def classifier() -> Case:
 @pytest.fixture(scope="module")
 def wide() -> Case:
     """Words of 40 bits in and 35 out: more than a register. The last row and column of a frame are used by nothing."""
-    rng = np.random.default_rng(2)
-    layers = (
-        Conv2D(name="conv", weights=signs(rng, 35, 40, 1, 1), stride=2),
-        Threshold(name="sign", thresholds=np.zeros(35, np.int32)),
-    )
-    return case(Network(name="w", input=InputSpec(kind="bits", shape=(40, 4, 4)), layers=layers))
+    return every_second_pixel("w", seed=2, filters=35, shape=(40, 4, 4))
 
 
 @pytest.fixture(scope="module")
 def nine() -> Case:
     """Nine words in and five out: their counters need a bit more than those of one word less."""
-    rng = np.random.default_rng(3)
-    layers = (
-        Conv2D(name="conv", weights=signs(rng, 3, 2, 1, 1), stride=2),
-        Threshold(name="sign", thresholds=np.zeros(3, np.int32)),
-    )
-    return case(Network(name="n", input=InputSpec(kind="bits", shape=(2, 9, 1)), layers=layers))
+    return every_second_pixel("n", seed=3, filters=3, shape=(2, 9, 1))
 
 
 @pytest.fixture
