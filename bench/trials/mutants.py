@@ -6,7 +6,6 @@ is a failure of its case, to be told apart by hand: a test is missing, or the mu
 see, and then goes into `trials.equivalent_mutants` with the reason; another one takes its place.
 """
 
-import itertools
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -66,8 +66,6 @@ _OF_CORES = ("tests/e2e/test_random_networks.py", "tests/gen/test_layer_kinds.py
 _WHOLE = ("tests/hw", "tests/gen", "tests/sim", "tests/boards", "tests")
 # Of one test; what does not heed it, as compiled code, ends with its file.
 _TEST_TIMEOUT_S, _FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 240, 900, 3600
-_FAILED = 1
-_NOT_DONE = "not done"
 _TIMEOUT = re.compile(r"^E +Failed: Timeout", re.MULTILINE)
 _NO_TESTS = 5
 _NOT_RUN = (3, 4)  # an error of pytest's own, or wrong usage
@@ -79,7 +77,8 @@ _NOT_NEAR = ("formal", "bench")  # slow, and of the tree as a whole
 def chosen(root: Path = ROOT, count: int = _COUNT) -> tuple[Mutant, ...]:
     """The mutants of the trial, by seed: all files take turns, and within a file all kinds of mistakes.
 
-    None of them is equivalent to the code as it is.
+    None of them is equivalent to the code as it is: where the one of a seed is, the next whose place differs by a
+    multiple of the count takes its place, so that the others keep their seeds.
     """
     queues = []
     for file in FILES:
@@ -87,8 +86,10 @@ def chosen(root: Path = ROOT, count: int = _COUNT) -> tuple[Mutant, ...]:
         for mutant in sorted(mutants_of(root, file), key=lambda each: each.key):
             kinds.setdefault(mutant.what, []).append(mutant)
         queues.append(_in_turns(list(kinds.values())))
-    real = (each for each in _in_turns(queues) if each.source(root) and (each.file, each.reads) not in EQUIVALENT)
-    return tuple(itertools.islice(real, count))
+    order = [each for each in _in_turns(queues) if each.source(root)]
+    return tuple(
+        next(each for each in order[seed::count] if (each.file, each.reads) not in EQUIVALENT) for seed in range(count)
+    )
 
 
 def _in_turns(queues: list[list[Mutant]]) -> list[Mutant]:
@@ -134,8 +135,27 @@ def copy_of_tree(folder: Path) -> Path:
     return tree
 
 
-def failing(tree: Path, tests: list[str]) -> str:
-    """The first of these tests that fails in a tree, each in a run of its own; empty where all pass.
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """What first failed.
+
+    Parameters
+    ----------
+    tests : str
+        The file or folder that was run.
+    line : str
+        As pytest tells it, or its exit code.
+    late : bool
+        Whether it is that a test did not end.
+    """
+
+    tests: str
+    line: str
+    late: bool
+
+
+def failing(tree: Path, tests: list[str]) -> Failure | None:
+    """The first of these tests that fails in a tree, each in a run of its own; None where all pass.
 
     Of a folder only those run that did not run by themselves before.
     """
@@ -145,16 +165,13 @@ def failing(tree: Path, tests: list[str]) -> str:
             raise RuntimeError(f"{name}: exit code {code} of pytest: {said[-400:]}")
         if code not in (0, _NO_TESTS):
             failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-            late = f" ({_NOT_DONE} after {_TEST_TIMEOUT_S} s)" if _TIMEOUT.search(said) else ""
-            return (failed[0] if failed else f"{name}: exit code {code}") + late
-    return ""
+            late = code is None or _TIMEOUT.search(said) is not None
+            return Failure(tests=name, line=failed[0] if failed else f"{name}: exit code {code}", late=late)
+    return None
 
 
-def _pytest(tree: Path, name: str, done: Sequence[str]) -> tuple[int, str]:
-    """Run tests until the first fails, without those that are done.
-
-    What does not end, as a core that is deadlocked, has failed.
-    """
+def _pytest(tree: Path, name: str, done: Sequence[str]) -> tuple[int | None, str]:
+    """Run tests until the first fails, without those that are done; no exit code where they do not end."""
     options = ("-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not pnr")
     options += ("-o", f"timeout={_TEST_TIMEOUT_S}")
     # A test of the whole tree's digests or wheel needs no mistake to fail in a copy.
@@ -175,12 +192,14 @@ def _pytest(tree: Path, name: str, done: Sequence[str]) -> tuple[int, str]:
             said, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return _FAILED, f"FAILED {name}: {_NOT_DONE} after {timeout_s} s"
+            return None, f"FAILED {name}: not done after {timeout_s} s"
     return process.returncode, said
 
 
-def seen_by(mutant: Mutant, tree: Path, tests: list[str]) -> str:
-    """The first test that fails with the mistake, empty where all pass; the tree is as before afterwards.
+def seen_by(mutant: Mutant, tree: Path, tests: list[str]) -> Failure | None:
+    """The first test that fails with the mistake, None where all pass; the tree is as before afterwards.
+
+    What does not end, as a core that is deadlocked, has failed.
 
     Raises
     ------
@@ -191,17 +210,12 @@ def seen_by(mutant: Mutant, tree: Path, tests: list[str]) -> str:
     whole = place.read_text("utf-8")
     try:
         place.write_text(mutant.source(tree), "utf-8")
-        said = failing(tree, tests)
+        seen = failing(tree, tests)
     finally:
         place.write_text(whole, "utf-8")
-    if _NOT_DONE in said and (also := failing(tree, [_name_of(said)])):
-        raise RuntimeError(f"without a mistake: {also}")
-    return said
-
-
-def _name_of(said: str) -> str:
-    """The file or folder that a line of `failing` is about."""
-    return said.removeprefix("FAILED ").removeprefix("ERROR ").split(":")[0].split()[0]
+    if seen is not None and seen.late and (also := failing(tree, [seen.tests])):
+        raise RuntimeError(f"without a mistake: {also.line}")
+    return seen
 
 
 def run(seed: int, folder: Path) -> Case:
@@ -209,9 +223,9 @@ def run(seed: int, folder: Path) -> Case:
     tree = copy_of_tree(folder)
     mutant = chosen()[seed]
     seen = seen_by(mutant, tree, nearest_tests(mutant.file))
-    if not seen:
+    if seen is None:
         return Case(failures=(f"not caught: {mutant}",), counts={"survived": 1, mutant.what: 1})
-    late = {"by tests that did not end": 1} if _NOT_DONE in seen else {}
+    late = {"by tests that did not end": 1} if seen.late else {}
     return Case(counts={"caught": 1, mutant.what: 1, **late})
 
 
