@@ -25,6 +25,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gen/passes/cse_kernels.py", "count, partner, sign = 1, -(2), 1"): _NO_PARTNER,
     ("gen/passes/cse_kernels.py", "touched = np.empty((63), np.int64)"): "the array grows once it is full",
     ("gen/passes/cse_kernels.py", "touched = np.empty((65), np.int64)"): "the array grows once it is full",
+    ("gen/passes/kernels.py", "flat = (weights.reshape(*weights.shape[:2], -1) >= 0)"): _SIGNS,
     ("gen/passes/schedule.py", "never = (0) + int(gains[gaining].sum())"): _PAID,
     ("gen/passes/schedule.py", "never = (2) + int(gains[gaining].sum())"): _PAID,
     ("gen/passes/schedule.py", "segments, ends = self.values.reshape(2, -(2))"): _LENGTH,
