@@ -22,8 +22,10 @@ _CYCLE_NS = 2  # of the bench's clock
 BOARD_RESET_CYCLES = math.ceil(_BOARD_RESET_US * _CLOCK_MHZ)
 _COLD_NS = _COLD_US * _CLOCK_MHZ * _CYCLE_NS
 _MODULE = re.compile(r"^module .*?^endmodule", re.MULTILINE | re.DOTALL)
-# Yosys' own flag, by which it starts combinational blocks in a simulator, is no register.
-_REGISTER = re.compile(r"^(\s*reg (?:signed )?(?:\[[^\]]*\] )?)(?!\\initial )(\S+\s*) = (\d+)'\w+;", re.MULTILINE)
+# What starts combinational blocks in a simulator is no register (`xnorweave.emit`).
+_REGISTER = re.compile(
+    r"^(\s*reg (?:signed )?(?:\[[^\]]*\] )?)(?!evaluate_at_start )(\S+\s*) = (\d+)'\w+;", re.MULTILINE
+)
 _MEMORY = re.compile(r"^\s*reg (?:signed )?(?:\[[^\]]*\] )?(\S+)\s+\[\d+:\d+\];", re.MULTILINE)
 _READ = re.compile(r"<= (\S+?)\s?(\[.*\]);")
 
