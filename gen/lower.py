@@ -52,10 +52,10 @@ from xnorweave.passes.streamline import (
 )
 from xnorweave.passes.sums import ThresholdStage
 
-__all__ = ["graph_unit", "lower"]
+__all__ = ["MOST_ENABLED_FLIP_FLOPS", "graph_unit", "lower"]
 
 # An enable that stops this many registers is the slowest net of the chip: on ECP5, 4,326 of them take 15 ns.
-_MOST_ENABLED_FLIP_FLOPS = 1500
+MOST_ENABLED_FLIP_FLOPS = 1500
 
 
 def lower(
@@ -64,6 +64,7 @@ def lower(
     strategy: StrategyChoice = "kernel",
     plan: Plan | None = None,
     graphs: Mapping[str, AdderGraph] | None = None,
+    most_enabled_flip_flops: int = MOST_ENABLED_FLIP_FLOPS,
 ) -> Core:
     """Build the hardware of a network.
 
@@ -79,6 +80,9 @@ def lower(
         How it is built.
     graphs : dict of str to AdderGraph, optional
         Graphs to use, by layer; the strategy is for the others.
+    most_enabled_flip_flops : int
+        Most registers of an adder graph that one enable stops; those of larger graphs run free, where the plan has
+        that.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def lower(
         Where a graph is not its layer.
     """
     plan = plan or make_plan(network)
-    builder = _Builder(network, strategy, plan, graphs or {})
+    builder = _Builder(network, strategy, plan, graphs or {}, most_enabled_flip_flops)
     stages = streamline(network)
     if len(stages) != len(plan.layers):
         raise UnsupportedError(f"the plan has {len(plan.layers)} layers, the network {len(stages)}; plan it again")
@@ -107,8 +111,16 @@ def lower(
 class _Builder:
     """Collects components and follows the stream's words from stage to stage."""
 
-    def __init__(self, network: Network, strategy: StrategyChoice, plan: Plan, graphs: Mapping[str, AdderGraph]):
+    def __init__(
+        self,
+        network: Network,
+        strategy: StrategyChoice,
+        plan: Plan,
+        graphs: Mapping[str, AdderGraph],
+        most_enabled_flip_flops: int,
+    ):
         self.strategy, self.plan, self.graphs = strategy, plan, graphs
+        self.most_enabled_flip_flops = most_enabled_flip_flops
         self.parts: list[tuple[str, wiring.Component]] = []
         self.taps: list[Tap] = []
         self.latencies: dict[str, int] = {}
@@ -295,7 +307,7 @@ class _Builder:
         levels = self.plan.levels_per_register
         pipeline = schedule(graph, levels_per_register=levels)
         unit = graph_unit(graph, levels_per_register=levels, tag_bits=tag_bits, pipeline=pipeline)
-        return unit, self.plan.free_running and pipeline.flip_flops > _MOST_ENABLED_FLIP_FLOPS
+        return unit, self.plan.free_running and pipeline.flip_flops > self.most_enabled_flip_flops
 
     def _adapt(self, name: str, lane_bits: int, simd: int, waiting: int) -> None:
         """Bring the stream from its lanes per word to ``simd``.

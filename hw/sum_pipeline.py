@@ -64,8 +64,9 @@ class SumPipeline(wiring.Component):
 
     def _with_credits(self, m):
         credits = self.graph.latency + _LOOP_CYCLES
-        # Room for every credit, whatever a buffered FIFO makes of its last places.
-        m.submodules.fifo = fifo = StreamFifo(word_bits=len(self.o.payload), depth=credits + 2)
+        # One place of a buffered FIFO is its output's register, which is never empty while two words wait behind it:
+        # the word of the last credit finds a place.
+        m.submodules.fifo = fifo = StreamFifo(word_bits=len(self.o.payload), depth=credits)
         # Sums come from all over a chip: a register more lets the FIFO be in one place.
         arrived, payload = Signal(), Signal.like(self.o.payload, reset_less=True)
         taken, given = Signal(), Signal()

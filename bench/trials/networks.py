@@ -1,7 +1,8 @@
 """Random networks, plans, frames and stalls: the golden model, and a simulator or a netlist, give the same."""
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from xnorweave.core import Core
 from xnorweave.design import Design
 from xnorweave.emit import emit
 from xnorweave.errors import MismatchError, UnsupportedError
+from xnorweave.hw.conv2d import Conv2D
+from xnorweave.hw.dense import Dense
 from xnorweave.lower import lower
 from xnorweave.network import Network
 from xnorweave.passes.plan_types import Plan
@@ -41,7 +44,7 @@ class Draw:
     network : Network
         The network.
     plan : Plan
-        Its engines and folds.
+        Its engines and folds, and whether its adder graphs run free.
     strategy : str
         How results are shared.
     frames : uint8 array [N, channels, height, width]
@@ -57,8 +60,8 @@ class Draw:
     pattern: Pattern
 
     def core(self) -> Core:
-        """The hardware."""
-        return lower(self.network, strategy=self.strategy, plan=self.plan)
+        """The hardware; graphs as small as these run free as well, where the plan has that."""
+        return lower(self.network, strategy=self.strategy, plan=self.plan, most_enabled_flip_flops=0)
 
     def design(self, core: Core) -> Design:
         """Its Verilog."""
@@ -66,12 +69,15 @@ class Draw:
 
 
 def draw(seed: int, *, largest_side: int = 12, largest_channels: int = 9) -> Draw:
-    """The first network of a seed's that there is hardware for; what is refused is drawn again."""
+    """The first network of a seed's that there is hardware for; what is refused is drawn again.
+
+    Adder graphs of odd seeds run free, as on ECP5; those of even ones have a common enable, as on iCE40.
+    """
     for turn in range(_MOST_DRAWS):
         rng = np.random.default_rng([seed, turn])
         network = random_network(rng, largest_side=largest_side, largest_channels=largest_channels)
         try:
-            plan = random_plan(rng, network)
+            plan = replace(random_plan(rng, network), free_running=seed % 2 == 1)
         except UnsupportedError:
             continue
         strategy = str(rng.choice(STRATEGIES))
@@ -83,9 +89,10 @@ def draw(seed: int, *, largest_side: int = 12, largest_channels: int = 9) -> Dra
 
 
 def parts(core: Core) -> dict[str, int]:
-    """How many of each engine and converter a core has."""
-    names = [type(part).__name__ for _, part in core.parts]
-    return {name: names.count(name) for name in names}
+    """How many of each engine and converter a core has, and how many adder graphs run free."""
+    counts = Counter(type(part).__name__ for _, part in core.parts)
+    free = sum(part.sums.free_running for _, part in core.parts if isinstance(part, Conv2D | Dense))
+    return {**counts, "free-running": free} if free else dict(counts)
 
 
 def faults_of(drawn: Draw, report: SimulationReport) -> list[str]:
@@ -116,14 +123,16 @@ def _run(simulator: SimulatorName, seed: int, _: Path) -> Case:
 def _netlist(seed: int, folder: Path) -> Case:
     """Smaller networks: mapping and compiling take nearly all of the time."""
     drawn = draw(seed, largest_side=7, largest_channels=4)
-    core = drawn.core()
-    failures, counts = [], {"images": 0, **parts(core)}
-    design = drawn.design(core)
+    failures, counts = [], Counter[str]()
     wanted = golden.run(drawn.network, drawn.frames).outputs
     stimulus = Stimulus(
         frames=input_words(drawn.network, drawn.frames), idle=drawn.pattern.idle, stall=drawn.pattern.stall, seed=seed
     )
     for family in _FAMILIES:
+        # As boards of the family are built.
+        built = replace(drawn, plan=replace(drawn.plan, free_running=family == "ecp5"))
+        core = built.core()
+        design = built.design(core)
         place = folder / f"{family}-{seed}"
         place.mkdir()
         netlist = synthesize_core(design, family, place).netlist.read_text("utf-8")
@@ -131,7 +140,7 @@ def _netlist(seed: int, folder: Path) -> Case:
         mismatch = first_mismatch(design.taps[-1], result.outputs, wanted)
         if mismatch is not None:
             failures.append(f"{family}: {mismatch}; {drawn.strategy}")
-        counts["images"] += len(drawn.frames)
+        counts.update({"images": len(drawn.frames), **parts(core)})
     return Case(failures=tuple(failures), counts=counts)
 
 

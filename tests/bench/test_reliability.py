@@ -29,6 +29,7 @@ from xnorweave.network import Threshold
 from xnorweave.sim.run import simulate
 
 SMALL = 3  # seed of a network of one layer
+FREE = 13  # seed of one whose adder graph runs free
 SHARDS = 10
 
 
@@ -176,16 +177,25 @@ def test_a_wrong_threshold_is_a_mismatch():
 
 
 def test_draws_are_of_their_seed_and_have_hardware():
-    once, again, other = networks.draw(5), networks.draw(5), networks.draw(6)
+    once, again, other = networks.draw(5), networks.draw(5), networks.draw(7)
     assert once.plan == again.plan
     assert (once.frames == again.frames).all()
     assert other.plan != once.plan
 
 
+def test_adder_graphs_of_odd_seeds_run_free():
+    drawn = {seed: networks.draw(seed, largest_side=6, largest_channels=4) for seed in range(8, 14)}
+    free = {seed: networks.parts(drawn[seed].core()).get("free-running", 0) for seed in drawn}
+    assert not any(free[seed] for seed in range(8, 14, 2))
+    assert sum(free[seed] for seed in range(9, 14, 2)) > 2
+    assert free[FREE] > 0
+
+
+@pytest.mark.parametrize("seed", [SMALL, FREE])
 @pytest.mark.parametrize("name", ["none", "cyclic 5 idle stalled", "random 90 % of both"])
-def test_stalls(name):
-    drawn = networks.draw(SMALL, largest_side=6, largest_channels=4)
-    assert stalls.faults_under(drawn, drawn.core(), name, SMALL) == []
+def test_stalls(name, seed):
+    drawn = networks.draw(seed, largest_side=6, largest_channels=4)
+    assert stalls.faults_under(drawn, drawn.core(), name, seed) == []
 
 
 def test_a_fault_under_stalls_is_told(monkeypatch):

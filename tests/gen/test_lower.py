@@ -17,12 +17,6 @@ from xnorweave.sim.random_networks import random_frames, random_network, random_
 from xnorweave.sim.vectors import first_mismatch, input_words
 
 
-@pytest.fixture(autouse=True)
-def small_pipelines_run_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pipelines of any size run free behind credits where the plan lets them, as only large ones do otherwise."""
-    monkeypatch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 0)
-
-
 def mismatches(network: Network, core: Core, frames: np.ndarray, **stimulus) -> list[str]:
     taps = {tap.layer: (core.tap_streams[tap.layer], tap.words) for tap in core.taps}
     stimulus = Stimulus(frames=input_words(network, frames), **stimulus)
@@ -46,7 +40,8 @@ def lowered(network: Network, seed: int) -> Core | None:
                 spatial=random_spatial(plan_rng, network),
                 free_running=seed % 3 == 0,
             )
-        return lower(network, strategy=str(plan_rng.choice(STRATEGIES)), plan=plan)
+        # Small pipelines run free as well, where the plan has that.
+        return lower(network, strategy=str(plan_rng.choice(STRATEGIES)), plan=plan, most_enabled_flip_flops=0)
     except UnsupportedError:
         return None
 
@@ -103,7 +98,7 @@ def test_the_planned_interval_is_kept(seed):
         target = int(rng.choice([1, 20, 100])) if seed % 2 else None
         spatial = random_spatial(rng, network)
         plan = make_plan(network, interval_cycles=target, spatial=spatial, free_running=seed % 3 == 0)
-        core = lower(network, plan=plan)
+        core = lower(network, plan=plan, most_enabled_flip_flops=0)
     except UnsupportedError:
         pytest.skip("this draw needs hardware that is not there")
     stimulus = Stimulus(frames=input_words(network, random_frames(rng, network, 7)))
@@ -146,14 +141,14 @@ def test_a_reset_at_any_time_leaves_nothing_behind(seed):
     assert first_mismatch(core.taps[-1], result.outputs, want) is None
 
 
-def test_pipelines_run_free_only_by_plan_and_only_large_ones(monkeypatch):
+def test_pipelines_run_free_only_by_plan_and_only_large_ones():
     network = random_network(np.random.default_rng(3))
     stopping, running = make_plan(network), make_plan(network, free_running=True)
-    enabled = lower(network, plan=stopping).latencies
+    enabled = lower(network, plan=stopping, most_enabled_flip_flops=0).latencies
     assert enabled
     # Credits and the FIFO take three cycles.
-    assert lower(network, plan=running).latencies == {name: cycles + 3 for name, cycles in enabled.items()}
-    monkeypatch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 10**6)
+    free = {name: cycles + 3 for name, cycles in enabled.items()}
+    assert lower(network, plan=running, most_enabled_flip_flops=0).latencies == free
     assert lower(network, plan=running).latencies == enabled
 
 

@@ -12,6 +12,7 @@ from xnorweave.boards.mapping import synthesize_core
 from xnorweave.design import Design
 from xnorweave.emit import emit
 from xnorweave.errors import MismatchError, ToolchainError
+from xnorweave.lower import lower
 from xnorweave.network import Dense, InputSpec, Network, Threshold
 from xnorweave.passes.plan import make_plan
 from xnorweave.sim import golden
@@ -108,15 +109,14 @@ def free_running_layer(tmp_path_factory):
     weights = rng.choice(np.array([-1, 1], np.int8), (9, 20))
     layers = (Dense(name="fc", weights=weights), Threshold(name="sign", thresholds=2 * rng.integers(-2, 3, 9)))
     network = Network(name="free", input=InputSpec(kind="bits", shape=(20, 1, 1)), layers=layers)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xnorweave.lower._MOST_ENABLED_FLIP_FLOPS", 0)
-        plan = make_plan(network, levels_per_register=1, spatial=frozenset({"fc"}), free_running=True)
-        design = emit(network, strategy="units", plan=plan)
+    plan = make_plan(network, levels_per_register=1, spatial=frozenset({"fc"}), free_running=True)
+    core = lower(network, strategy="units", plan=plan, most_enabled_flip_flops=0)
+    design = emit(network, strategy="units", plan=plan, core=core)
     folder = tmp_path_factory.mktemp("free")
-    core = synthesize_core(design, "ecp5", folder)
-    assert core.cells.lut_rams > 0
-    assert core.cells.block_rams == 0
-    return network, design, core.netlist.read_text(), folder
+    mapped = synthesize_core(design, "ecp5", folder)
+    assert mapped.cells.lut_rams > 0
+    assert mapped.cells.block_rams == 0
+    return network, design, mapped.netlist.read_text(), folder
 
 
 DESIGN = Design(verilog="", input_bits=14, output_bits=20, input_words=8, output_words=8, taps=())
