@@ -190,6 +190,21 @@ def test_scale_of_every_sum_and_factor():
     assert [words[0] for words in result.outputs] == [pack([n * f + 3 * f - 5 for f in factors], 9) for n in sums]
 
 
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_scale_of_one_factor_whose_product_is_widest_at_its_last_bit(bits):
+    """Five times seven is 35, whose upper three bits are 4: no earlier bit of the seven needs as many."""
+    for factor in range(1 << bits):
+        for offset in (0, 1, factor):
+            shape = range_shape(0, factor * ((1 << bits) - 1) + offset)
+            unit = ScaleUnit(
+                factors=(factor,), offsets=(offset,), lanes=1, sum_shape=unsigned(bits),
+                sum_range=(0, (1 << bits) - 1), output_shape=shape,
+            )  # fmt: skip
+            frames = [[value] for value in range(1 << bits)]
+            result = run_amaranth(unit, Stimulus(frames=frames), output_words=1)
+            assert [words[0] for words in result.outputs] == [value * factor + offset for value in range(1 << bits)]
+
+
 def test_scale_refuses_what_does_not_fit_together():
     given = {"sum_shape": signed(4), "sum_range": (-8, 7), "output_shape": signed(9)}
     with pytest.raises(ValueError, match=r"lanes=3 is not within 1\.\.2"):
