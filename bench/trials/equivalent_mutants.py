@@ -42,6 +42,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("hw/maxpool.py", "if self.lane_bits == (0):"): "the larger of two bits is their OR, of which it takes the place",
     ("hw/residual_add.py", "if (factor >= 1)"): "the product by one is the value",
     ("hw/residual_add.py", "if factor > (0)"): "the product by one is the value",
+    ("hw/sliding_window.py", "if (length >= 1):"): "no counter is below zero",
     (
         "hw/spi.py",
         "m.d.sync += [bit.eq(bit + 1), come.eq(Cat(mosi, come)), gone.eq(Cat((1), gone)), loaded.eq(0)]",
