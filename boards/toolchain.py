@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnorweave.boards.bitstream import check_bitstream
+from xnorweave.boards.bitstream import check_bitstream, check_configuration
 from xnorweave.boards.catalogue import Board
 from xnorweave.boards.link_format import LinkKind
 from xnorweave.boards.mapping import CellCounts, CoreSynthesis, link_core, synthesize_core
@@ -23,6 +23,7 @@ __all__ = ["BITSTREAMS", "CoreSynthesis", "Progress", "Synthesis", "synthesize",
 _TOP = "top"
 _CONSTRAINTS = (".pcf", ".lpf")
 BITSTREAMS = {"ice40": "top.bin", "ecp5": "top.bit"}
+_CONFIGURATIONS = {"ice40": "top.asc", "ecp5": "top.config"}
 # Shares of the whole that are done when each tool begins, and when nextpnr ends.
 _LINK, _PLACE, _PACK = 0.3, 0.4, 0.97
 
@@ -177,6 +178,8 @@ def _place_and_pack(
     )
     placement = read_report(folder / "nextpnr.json", board, clock_mhz, fillers=fillers)
     check_placed(placement, board, clock_mhz)
+    configuration = folder / _CONFIGURATIONS[board.family]
+    check_configuration(configuration, board.family, placement.block_rams, tools.remedy)
     tell("packing the bitstream", _PACK)
     packer_argv = commands[2]
     run_tool(

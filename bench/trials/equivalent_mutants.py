@@ -45,6 +45,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("hw/sliding_window.py", "if (length >= 1):"): "no counter is below zero",
     (
         "hw/spi.py",
+        "bit, come, gone, loaded = Signal((range(BYTE_BITS - 1))), Signal(BYTE_BITS), Signal(BYTE_BITS), Signal()",
+    ): "numbers below seven take three bits, as those below eight do",
+    (
+        "hw/spi.py",
         "m.d.sync += [bit.eq(bit + 1), come.eq(Cat(mosi, come)), gone.eq(Cat((1), gone)), loaded.eq(0)]",
     ): _RELOADED,
     (

@@ -3,7 +3,7 @@
 Placed by `trials.builds`, under the tool's name; needs nothing but the standard library. The environment has
 ``TRIAL_TOOLS``, a JSON file: ``store`` (folder of what tools once wrote), ``real`` (command by tool), ``versions``
 (what each says of itself, and where it is old), ``order`` (calls in the order of a build), ``record``, ``pause_s``, and
-``fault`` (``call``, ``kind``, ``file``).
+``fault`` (``call``, ``kind``, ``file``, ``left``).
 """
 
 import json
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+HALF = 0.5
 _VERSION_QUESTIONS = {("-V",), ("--version",)}
 
 
@@ -54,11 +55,17 @@ def repeat(kept: Path) -> int:
     return 0
 
 
+def beginning(whole: bytes, share: float) -> bytes:
+    """So much of a file; up to the end of a line, where there is one and it is not half of the file."""
+    cut = whole[: int(share * len(whole))]
+    return cut if share == HALF else cut[: cut.rfind(b"\n") + 1] or cut
+
+
 def spoil(kept: Path, names: list[str], share: float, *, garbage: bool = False) -> None:
     """Write only the beginning of files, or noise of their size, in place of what the tool would."""
     for name in names:
         whole = (kept / "files" / name).read_bytes()
-        content = random.Random(name).randbytes(len(whole)) if garbage else whole[: int(share * len(whole))]
+        content = random.Random(name).randbytes(len(whole)) if garbage else beginning(whole, share)
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(content)
 
@@ -66,7 +73,7 @@ def spoil(kept: Path, names: list[str], share: float, *, garbage: bool = False) 
 def fail(kind: str, kept: Path) -> int:
     """What a tool does that ends half-way, or never."""
     names = sorted(str(path.relative_to(kept / "files")) for path in (kept / "files").rglob("*") if path.is_file())
-    spoil(kept, names, 0.5)
+    spoil(kept, names, HALF)
     if kind == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "hanging":
@@ -99,7 +106,7 @@ def main() -> int:
     else:
         status = run_real(setup["real"][tool], arguments, kept if setup.get("record") else None)
     if call == fault["call"] and fault["file"]:
-        spoil(kept, [fault["file"]], 0.5, garbage=fault["kind"] == "garbage")
+        spoil(kept, [fault["file"]], fault["left"], garbage=fault["kind"] == "garbage")
     return status
 
 

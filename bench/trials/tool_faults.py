@@ -23,6 +23,10 @@ _OUTPUTS = {
     "nextpnr-ice40": ("top.asc", "nextpnr.json"),
     "icepack": ("top.bin",),
 }
+# Shares of a file that are left of it: half, wherever that is, and up to the end of a line near both ends. Names of
+# nets, which are most of an iCE40's configuration and configure nothing, come last in it.
+_LEFT = (0.5, 0.1, 0.9)
+_LEFT_OF = {"top.asc": (0.5, 0.1, 0.25)}
 _HANGING_LIMIT_S = 10.0
 
 
@@ -38,6 +42,8 @@ class Fault:
         missing, old, failing, killed, hanging, truncated or garbage.
     file : str
         Output that is not whole, where it is one.
+    left : float
+        Share of it that is there, where it is cut.
     said : str
         Pattern of the one error line.
     """
@@ -45,6 +51,7 @@ class Fault:
     call: str
     kind: str
     file: str = ""
+    left: float = 0.5
     said: str
 
     @property
@@ -75,8 +82,11 @@ def _cases() -> list[Fault]:
             kinds = ("missing",) if call in ("icepack", "vvp") else ("missing", "old")
             cases += [Fault(call=call, kind=kind, said=_said(call, kind)) for kind in kinds]
         cases += [Fault(call=call, kind=kind, said=_said(call, kind)) for kind in ("failing", "killed", "hanging")]
-        for kind in ("truncated", "garbage"):
-            cases += [Fault(call=call, kind=kind, file=file, said=_said(call, kind)) for file in outputs]
+        for file in outputs:
+            truncated, garbage = _said(call, "truncated"), _said(call, "garbage")
+            left = _LEFT_OF.get(file, _LEFT)
+            cases += [Fault(call=call, kind="truncated", file=file, left=share, said=truncated) for share in left]
+            cases.append(Fault(call=call, kind="garbage", file=file, said=garbage))
     return cases
 
 
@@ -94,7 +104,7 @@ def _build(shop: Workshop, fault: Fault) -> Build:
         workshop=shop,
         folder=shop.folder / "out" / "build",
         simulator=_SIMULATORS.get(fault.call, "amaranth"),
-        fault={"call": fault.call, "kind": fault.kind, "file": fault.file},
+        fault={"call": fault.call, "kind": fault.kind, "file": fault.file, "left": fault.left},
         hidden=tuple(sorted(hidden)),
         missing=(fault.tool,) if fault.kind == "missing" else (),
         limit_s=_HANGING_LIMIT_S if fault.kind == "hanging" else 300.0,
@@ -113,7 +123,9 @@ def faults_of(fault: Fault, build: Build, ended: Ended) -> list[str]:
     if build.folder.parent.exists() and (left := leftovers(build.folder)):
         failures.append(f"left behind: {', '.join(left)}")
     failures += survivors(build.mark)
-    return [f"{fault.call} {fault.kind} {fault.file}".strip() + f": {failure}" for failure in failures]
+    file = f" {fault.file}" if fault.file else ""
+    left = f" to {100 * fault.left:g} %" if fault.kind == "truncated" else ""
+    return [f"{fault.call} {fault.kind}{file}{left}: {failure}" for failure in failures]
 
 
 def _last_line(said: str) -> str:

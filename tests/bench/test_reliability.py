@@ -371,6 +371,7 @@ def number_of(call, kind, file=""):
         ("yosys-emit", "garbage", "design.v"),
         ("nextpnr-ice40", "hanging"),
         ("icepack", "truncated", "top.bin"),
+        ("nextpnr-ice40", "truncated", "top.asc"),
     ],
 )
 def test_tools_with_faults(folder, case):

@@ -2,7 +2,7 @@ import binascii
 
 import pytest
 
-from xnorweave.boards.bitstream import check_bitstream
+from xnorweave.boards.bitstream import check_bitstream, check_configuration
 from xnorweave.errors import ToolchainError
 
 
@@ -56,3 +56,72 @@ def test_a_changed_bit_of_an_ice40_is_seen(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(ToolchainError, match=r"top\.bin, 0 bytes"):
         check_bitstream(tmp_path / "top.bin", "ice40", "")
+
+
+ASC = """.comment from next-pnr
+.device 1k
+.io_tile 1 0
+0000
+0000
+
+.ram_data 3 1
+0000
+
+.extra_bit 1 330 142
+.sym 12 core.o
+.sym 13 $PACKER_VCC_NET
+"""
+CONFIG = """.device LFE5U-25F
+
+.comment Part: LFE5U-25F-6CABGA381
+
+.tile CIB_R10C1:CIB_LR
+arc: A1 H00L0000
+
+.tile TAP_R9C4:TAP_DRIVE
+arc: R_HPBX0000 G_HPBX0000
+
+.bram_init 0
+000 000
+
+.bram_init 1
+000 000
+
+.tile_group MIB_R10C5:MIB_EBR0 MIB_R10C6:MIB_EBR1
+enum: EBR0.WID 0
+
+.tile_group MIB_R10C5:MIB_EBR0 MIB_R10C6:MIB_EBR1
+enum: EBR1.WID 1
+
+"""
+CONFIGURATIONS = {"ice40": ASC, "ecp5": CONFIG}
+
+
+@pytest.mark.parametrize("family", CONFIGURATIONS)
+def test_whole_configurations_are_taken(family, tmp_path):
+    (tmp_path / "top").write_text(CONFIGURATIONS[family])
+    check_configuration(tmp_path / "top", family, 2, "")
+
+
+@pytest.mark.parametrize("family", CONFIGURATIONS)
+def test_configurations_without_their_end_are_refused(family, tmp_path):
+    whole = CONFIGURATIONS[family]
+    # Names of nets configure nothing: a cut between two of them is none.
+    harmless = {whole.rindex(".sym")} if family == "ice40" else set()
+    for length in set(range(len(whole))) - harmless:
+        (tmp_path / "top").write_text(whole[:length])
+        with pytest.raises(
+            ToolchainError, match=rf"nextpnr-{family}: top, {length} characters, is cut; .* or reinstall"
+        ):
+            check_configuration(tmp_path / "top", family, 2, "reinstall")
+
+
+def test_a_configuration_with_too_few_block_rams_is_refused(tmp_path):
+    (tmp_path / "top.config").write_text(CONFIG)
+    with pytest.raises(ToolchainError, match="is cut"):
+        check_configuration(tmp_path / "top.config", "ecp5", 3, "")
+
+
+def test_a_missing_configuration(tmp_path):
+    with pytest.raises(ToolchainError, match=r"top\.asc, 0 characters"):
+        check_configuration(tmp_path / "top.asc", "ice40", 0, "")
