@@ -5,10 +5,12 @@ import pytest
 
 from xnorweave.core import Core
 from xnorweave.errors import UnsupportedError
+from xnorweave.hw.dense import Dense as DenseLayer
 from xnorweave.lower import lower
-from xnorweave.network import Conv2D, Network
+from xnorweave.network import Conv2D, Dense, InputSpec, Network, Threshold
 from xnorweave.passes.plan import make_plan
-from xnorweave.passes.share import STRATEGIES
+from xnorweave.passes.schedule import schedule
+from xnorweave.passes.share import STRATEGIES, share_layer
 from xnorweave.passes.streamline import ConvStage, DenseStage, PoolStage, streamline
 from xnorweave.sim import golden
 from xnorweave.sim.amaranth_bench import run_amaranth
@@ -150,6 +152,19 @@ def test_pipelines_run_free_only_by_plan_and_only_large_ones():
     free = {name: cycles + 3 for name, cycles in enabled.items()}
     assert lower(network, plan=running, most_enabled_flip_flops=0).latencies == free
     assert lower(network, plan=running).latencies == enabled
+
+
+def test_a_pipeline_with_the_most_registers_of_an_enable_has_one():
+    weights = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (5, 12))
+    layers = (Dense(name="fc", weights=weights), Threshold(name="sign", thresholds=np.zeros(5, np.int32)))
+    network = Network(name="one", input=InputSpec(kind="bits", shape=(12, 1, 1)), layers=layers)
+    plan = make_plan(network, levels_per_register=1, spatial=frozenset({"fc"}), free_running=True)
+    graph = share_layer(streamline(network)[0], "units")
+    flip_flops = schedule(graph, levels_per_register=1).flip_flops
+    for most, free in ((flip_flops, False), (flip_flops - 1, True)):
+        core = lower(network, plan=plan, graphs={"fc": graph}, most_enabled_flip_flops=most)
+        (layer,) = (part for _, part in core.parts if isinstance(part, DenseLayer))
+        assert layer.sums.free_running == free
 
 
 def test_a_plan_of_another_network_is_refused():
