@@ -28,6 +28,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gen/passes/kernels.py", "flat = (weights.reshape(*weights.shape[:2], -1) >= 0)"): _SIGNS,
     ("gen/passes/schedule.py", "never = (0) + int(gains[gaining].sum())"): _PAID,
     ("gen/passes/schedule.py", "never = (2) + int(gains[gaining].sum())"): _PAID,
+    (
+        "gen/passes/schedule.py",
+        "paths.data[:] = (2) # how many there are does not matter, and would overflow",
+    ): "an operation has two operands that are not inputs at most: no sum of twos is a multiple of 256",
     ("gen/passes/schedule.py", "segments, ends = self.values.reshape(2, -(2))"): _LENGTH,
     (
         "gen/passes/schedule.py",
