@@ -1,4 +1,4 @@
-"""Whether what configures a chip is whole: packers take a configuration whose end is missing, chips any bitstream."""
+"""Whether what configures a chip is whole: a packer takes a text whose end is missing, and only the chip reads more."""
 
 import binascii
 import re
@@ -16,40 +16,35 @@ _ICE40_CRC_START = 0xFFFF
 _ECP5_COMMENT, _ECP5_PREAMBLE, _ECP5_END = b"\xff\0", bytes.fromhex("ffffbdb3"), bytes.fromhex("5e000000ffffffff")
 
 
-def check_configuration(path: Path, family: Family, block_rams: int, remedy: str) -> None:
+def check_configuration(path: Path, family: Family, *, block_rams: int, plls: int, remedy: str) -> None:
     """Refuse the text that nextpnr wrote for the packer where its end is missing.
 
-    An iCE40's ends with the names of its nets, behind everything that counts. An ECP5's has the content of each block
-    RAM behind all tiles, and a group of tiles for each; without block RAM a cut between two tiles is not seen.
+    An iCE40's ends with the names of its nets, behind everything that counts. An ECP5's has, behind all tiles, the
+    content of each block RAM, then a group of tiles for each block RAM and PLL; a cut between two tiles of a design
+    that has neither is not seen.
 
     Raises
     ------
     ToolchainError
         If the file is not whole.
     """
-    try:
-        text = path.read_text("utf-8", errors="replace")
-    except OSError:
-        text = ""
-    whole = _whole_asc(text) if family == "ice40" else _whole_config(text, block_rams)
+    content = _content(path)
+    whole = _whole_asc(content) if family == "ice40" else _whole_config(content, block_rams, plls)
     if not whole:
-        raise ToolchainError(
-            f"nextpnr-{family}: {path.name}, {len(text)} characters, is cut; "
-            f"remedy: free some space on the disk, or {remedy}"
-        )
+        raise _not_whole(f"nextpnr-{family}", path, content, "configuration", remedy)
 
 
-def _whole_asc(text: str) -> bool:
-    return text.endswith("\n") and text[text.rfind("\n", 0, -1) + 1 :].startswith(".sym ")
+def _whole_asc(content: bytes) -> bool:
+    return content.endswith(b"\n") and content[content.rfind(b"\n", 0, -1) + 1 :].startswith(b".sym ")
 
 
-def _whole_config(text: str, block_rams: int) -> bool:
-    counts = Counter(re.findall(r"^\.\w+", text, re.MULTILINE))
+def _whole_config(content: bytes, block_rams: int, plls: int) -> bool:
+    counts = Counter(re.findall(rb"^\.\w+", content, re.MULTILINE))
     return (
-        text.endswith("\n\n")
-        and counts[".tile"] > 0
-        and counts[".bram_init"] == block_rams
-        and counts[".tile_group"] >= block_rams
+        content.endswith(b"\n\n")
+        and counts[b".tile"] > 0
+        and counts[b".bram_init"] == block_rams
+        and counts[b".tile_group"] == block_rams + plls
     )
 
 
@@ -61,16 +56,25 @@ def check_bitstream(path: Path, family: Family, remedy: str) -> None:
     ToolchainError
         If the file is no whole bitstream.
     """
-    try:
-        content = path.read_bytes()
-    except OSError:
-        content = b""
+    content = _content(path)
     whole = _whole_ice40(content) if family == "ice40" else _whole_ecp5(content)
     if not whole:
-        raise ToolchainError(
-            f"{'icepack' if family == 'ice40' else 'ecppack'}: {path.name}, {len(content)} bytes, is no whole "
-            f"bitstream; remedy: free some space on the disk, or {remedy}"
-        )
+        raise _not_whole("icepack" if family == "ice40" else "ecppack", path, content, "bitstream", remedy)
+
+
+def _content(path: Path) -> bytes:
+    """Nothing where there is no file."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _not_whole(tool: str, path: Path, content: bytes, what: str, remedy: str) -> ToolchainError:
+    return ToolchainError(
+        f"{tool}: {path.name}, {len(content)} bytes, is no whole {what}; "
+        f"remedy: free some space on the disk, or {remedy}"
+    )
 
 
 def _whole_ice40(content: bytes) -> bool:

@@ -18,6 +18,7 @@ __all__ = ["Placement", "check_fits", "check_placed", "place", "places_of", "rea
 
 _LUT_CELL = {"ice40": "ICESTORM_LC", "ecp5": "TRELLIS_COMB"}
 _BLOCK_RAM_CELL = {"ice40": "ICESTORM_RAM", "ecp5": "DP16KD"}
+_PLL_CELL = {"ice40": "ICESTORM_PLL", "ecp5": "EHXPLLL"}
 _FULL = re.compile(
     r"ERROR: .*(no (more )?Bels? remaining|no BELs|find legal placement|Unable to place|expand region)", re.IGNORECASE
 )
@@ -34,6 +35,8 @@ class Placement:
         Places of a four-input LUT, taken and on the chip.
     block_rams, block_rams_available : int
         Taken and on the chip.
+    plls : int
+        Taken.
     fmax_mhz : float
         Fastest clock that the routed design's logic allows.
     critical_path : dict, optional
@@ -44,6 +47,7 @@ class Placement:
     luts_available: int
     block_rams: int
     block_rams_available: int
+    plls: int
     fmax_mhz: float
     critical_path: dict[str, Any] | None = None
 
@@ -146,6 +150,7 @@ def read_report(path: Path, board: Board, clock_mhz: float, *, fillers: int = 0)
             luts_available=int(luts["available"]),
             block_rams=int(block_rams["used"]),
             block_rams_available=int(block_rams["available"]),
+            plls=int(document["utilization"][_PLL_CELL[board.family]]["used"]),
             fmax_mhz=min(reached),
             critical_path=critical_path(document),
         )

@@ -179,7 +179,9 @@ def _place_and_pack(
     placement = read_report(folder / "nextpnr.json", board, clock_mhz, fillers=fillers)
     check_placed(placement, board, clock_mhz)
     configuration = folder / _CONFIGURATIONS[board.family]
-    check_configuration(configuration, board.family, placement.block_rams, tools.remedy)
+    check_configuration(
+        configuration, board.family, block_rams=placement.block_rams, plls=placement.plls, remedy=tools.remedy
+    )
     tell("packing the bitstream", _PACK)
     packer_argv = commands[2]
     run_tool(

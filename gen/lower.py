@@ -52,10 +52,10 @@ from xnorweave.passes.streamline import (
 )
 from xnorweave.passes.sums import ThresholdStage
 
-__all__ = ["MOST_ENABLED_FLIP_FLOPS", "graph_unit", "lower"]
+__all__ = ["graph_unit", "lower"]
 
 # An enable that stops this many registers is the slowest net of the chip: on ECP5, 4,326 of them take 15 ns.
-MOST_ENABLED_FLIP_FLOPS = 1500
+_MOST_ENABLED_FLIP_FLOPS = 1500
 
 
 def lower(
@@ -64,7 +64,7 @@ def lower(
     strategy: StrategyChoice = "kernel",
     plan: Plan | None = None,
     graphs: Mapping[str, AdderGraph] | None = None,
-    most_enabled_flip_flops: int = MOST_ENABLED_FLIP_FLOPS,
+    most_enabled_flip_flops: int = _MOST_ENABLED_FLIP_FLOPS,
 ) -> Core:
     """Build the hardware of a network.
 

@@ -64,8 +64,8 @@ class SumPipeline(wiring.Component):
 
     def _with_credits(self, m):
         credits = self.graph.latency + _LOOP_CYCLES
-        # One place of a buffered FIFO is its output's register, which is never empty while two words wait behind it:
-        # the word of the last credit finds a place.
+        # A buffered FIFO has depth - 1 places and its output's register, which is empty only while one word waits at
+        # most: of three credits or more, the last one's word finds a place.
         m.submodules.fifo = fifo = StreamFifo(word_bits=len(self.o.payload), depth=credits)
         # Sums come from all over a chip: a register more lets the FIFO be in one place.
         arrived, payload = Signal(), Signal.like(self.o.payload, reset_less=True)

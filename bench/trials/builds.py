@@ -110,7 +110,7 @@ class Build:
     workshop: "Workshop"
     folder: Path
     simulator: str = "amaranth"
-    fault: Mapping[str, str] | None = None
+    fault: Mapping[str, Any] | None = None
     pause_s: float = 0.0
     hidden: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     (
         "gen/passes/schedule.py",
         "paths.data[:] = (2) # how many there are does not matter, and would overflow",
-    ): "an operation has two operands that are not inputs at most: no sum of twos is a multiple of 256",
+    ): "no more than two paths meet in an adder: two twos are no more zero than two ones, in eight bits",
     ("gen/passes/schedule.py", "segments, ends = self.values.reshape(2, -(2))"): _LENGTH,
     (
         "gen/passes/schedule.py",

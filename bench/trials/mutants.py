@@ -67,6 +67,7 @@ _WHOLE = ("tests/hw", "tests/gen", "tests/sim", "tests/boards", "tests")
 # Of one test; what does not heed it, as compiled code, ends with its file.
 _TEST_TIMEOUT_S, _FILE_TIMEOUT_S, _FOLDER_TIMEOUT_S = 240, 900, 3600
 _TIMEOUT = re.compile(r"^E +Failed: Timeout", re.MULTILINE)
+_FILE = re.compile(r"\btests/\S+?\.py\b")
 _NO_TESTS = 5
 _NOT_RUN = (3, 4)  # an error of pytest's own, or wrong usage
 _MOST_IMPORTING = 4
@@ -86,10 +87,12 @@ def chosen(root: Path = ROOT, count: int = _COUNT) -> tuple[Mutant, ...]:
         for mutant in sorted(mutants_of(root, file), key=lambda each: each.key):
             kinds.setdefault(mutant.what, []).append(mutant)
         queues.append(_in_turns(list(kinds.values())))
-    order = [each for each in _in_turns(queues) if each.source(root)]
-    return tuple(
-        next(each for each in order[seed::count] if (each.file, each.reads) not in EQUIVALENT) for seed in range(count)
-    )
+    order = _in_turns(queues)
+    return tuple(next(each for each in order[seed::count] if _counts(each, root)) for seed in range(count))
+
+
+def _counts(mutant: Mutant, root: Path) -> bool:
+    return (mutant.file, mutant.reads) not in EQUIVALENT and mutant.source(root) != ""
 
 
 def _in_turns(queues: list[list[Mutant]]) -> list[Mutant]:
@@ -142,7 +145,7 @@ class Failure:
     Parameters
     ----------
     tests : str
-        The file or folder that was run.
+        The file that it is in, or the folder that was run.
     line : str
         As pytest tells it, or its exit code.
     late : bool
@@ -165,8 +168,10 @@ def failing(tree: Path, tests: list[str]) -> Failure | None:
             raise RuntimeError(f"{name}: exit code {code} of pytest: {said[-400:]}")
         if code not in (0, _NO_TESTS):
             failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+            line = failed[0] if failed else f"{name}: exit code {code}"
             late = code is None or _TIMEOUT.search(said) is not None
-            return Failure(tests=name, line=failed[0] if failed else f"{name}: exit code {code}", late=late)
+            file = _FILE.search(line)
+            return Failure(tests=file[0] if file else name, line=line, late=late)
     return None
 
 

@@ -3,7 +3,7 @@
 Placed by `trials.builds`, under the tool's name; needs nothing but the standard library. The environment has
 ``TRIAL_TOOLS``, a JSON file: ``store`` (folder of what tools once wrote), ``real`` (command by tool), ``versions``
 (what each says of itself, and where it is old), ``order`` (calls in the order of a build), ``record``, ``pause_s``, and
-``fault`` (``call``, ``kind``, ``file``, ``left``).
+``fault`` (``call``, ``kind``, ``file``, ``left``, ``at_line``).
 """
 
 import json
@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-HALF = 0.5
 _VERSION_QUESTIONS = {("-V",), ("--version",)}
 
 
@@ -55,17 +54,17 @@ def repeat(kept: Path) -> int:
     return 0
 
 
-def beginning(whole: bytes, share: float) -> bytes:
-    """So much of a file; up to the end of a line, where there is one and it is not half of the file."""
+def beginning(whole: bytes, share: float, *, at_line: bool) -> bytes:
+    """So much of a file; where asked, up to the end of a line, if it has any."""
     cut = whole[: int(share * len(whole))]
-    return cut if share == HALF else cut[: cut.rfind(b"\n") + 1] or cut
+    return cut[: cut.rfind(b"\n") + 1] or cut if at_line else cut
 
 
-def spoil(kept: Path, names: list[str], share: float, *, garbage: bool = False) -> None:
+def spoil(kept: Path, names: list[str], share: float, *, at_line: bool = False, garbage: bool = False) -> None:
     """Write only the beginning of files, or noise of their size, in place of what the tool would."""
     for name in names:
         whole = (kept / "files" / name).read_bytes()
-        content = random.Random(name).randbytes(len(whole)) if garbage else beginning(whole, share)
+        content = random.Random(name).randbytes(len(whole)) if garbage else beginning(whole, share, at_line=at_line)
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(content)
 
@@ -73,7 +72,7 @@ def spoil(kept: Path, names: list[str], share: float, *, garbage: bool = False) 
 def fail(kind: str, kept: Path) -> int:
     """What a tool does that ends half-way, or never."""
     names = sorted(str(path.relative_to(kept / "files")) for path in (kept / "files").rglob("*") if path.is_file())
-    spoil(kept, names, HALF)
+    spoil(kept, names, 0.5)
     if kind == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "hanging":
@@ -106,7 +105,8 @@ def main() -> int:
     else:
         status = run_real(setup["real"][tool], arguments, kept if setup.get("record") else None)
     if call == fault["call"] and fault["file"]:
-        spoil(kept, [fault["file"]], fault["left"], garbage=fault["kind"] == "garbage")
+        garbage = fault["kind"] == "garbage"
+        spoil(kept, [fault["file"]], fault["left"], at_line=fault["at_line"], garbage=garbage)
     return status
 
 

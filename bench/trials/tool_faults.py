@@ -1,4 +1,4 @@
-"""Tools that are missing, old, failing, killed, hanging, or that write half of their output or garbage."""
+"""Tools that are missing, old, failing, killed, hanging, or that write a part of their output or garbage."""
 
 import re
 import shutil
@@ -23,10 +23,11 @@ _OUTPUTS = {
     "nextpnr-ice40": ("top.asc", "nextpnr.json"),
     "icepack": ("top.bin",),
 }
-# Shares of a file that are left of it: half, wherever that is, and up to the end of a line near both ends. Names of
-# nets, which are most of an iCE40's configuration and configure nothing, come last in it.
-_LEFT = (0.5, 0.1, 0.9)
-_LEFT_OF = {"top.asc": (0.5, 0.1, 0.25)}
+# What is left of a file: half, wherever that ends, or up to the end of a line near its begin or end. Names of nets,
+# which are most of an iCE40's configuration and configure nothing, come last in it.
+_HALF = (0.5, False)
+_LEFT = (_HALF, (0.1, True), (0.9, True))
+_LEFT_OF = {"top.asc": (_HALF, (0.1, True), (0.25, True))}
 _HANGING_LIMIT_S = 10.0
 
 
@@ -44,6 +45,8 @@ class Fault:
         Output that is not whole, where it is one.
     left : float
         Share of it that is there, where it is cut.
+    at_line : bool
+        Whether it is cut at the end of a line.
     said : str
         Pattern of the one error line.
     """
@@ -51,7 +54,8 @@ class Fault:
     call: str
     kind: str
     file: str = ""
-    left: float = 0.5
+    left: float = 1.0
+    at_line: bool = False
     said: str
 
     @property
@@ -84,8 +88,10 @@ def _cases() -> list[Fault]:
         cases += [Fault(call=call, kind=kind, said=_said(call, kind)) for kind in ("failing", "killed", "hanging")]
         for file in outputs:
             truncated, garbage = _said(call, "truncated"), _said(call, "garbage")
-            left = _LEFT_OF.get(file, _LEFT)
-            cases += [Fault(call=call, kind="truncated", file=file, left=share, said=truncated) for share in left]
+            cases += [
+                Fault(call=call, kind="truncated", file=file, left=left, at_line=at_line, said=truncated)
+                for left, at_line in _LEFT_OF.get(file, _LEFT)
+            ]
             cases.append(Fault(call=call, kind="garbage", file=file, said=garbage))
     return cases
 
@@ -104,7 +110,7 @@ def _build(shop: Workshop, fault: Fault) -> Build:
         workshop=shop,
         folder=shop.folder / "out" / "build",
         simulator=_SIMULATORS.get(fault.call, "amaranth"),
-        fault={"call": fault.call, "kind": fault.kind, "file": fault.file, "left": fault.left},
+        fault={name: getattr(fault, name) for name in ("call", "kind", "file", "left", "at_line")},
         hidden=tuple(sorted(hidden)),
         missing=(fault.tool,) if fault.kind == "missing" else (),
         limit_s=_HANGING_LIMIT_S if fault.kind == "hanging" else 300.0,
@@ -124,8 +130,8 @@ def faults_of(fault: Fault, build: Build, ended: Ended) -> list[str]:
         failures.append(f"left behind: {', '.join(left)}")
     failures += survivors(build.mark)
     file = f" {fault.file}" if fault.file else ""
-    left = f" to {100 * fault.left:g} %" if fault.kind == "truncated" else ""
-    return [f"{fault.call} {fault.kind}{file}{left}: {failure}" for failure in failures]
+    share = f" to {100 * fault.left:g} %" if fault.kind == "truncated" else ""
+    return [f"{fault.call} {fault.kind}{file}{share}: {failure}" for failure in failures]
 
 
 def _last_line(said: str) -> str:

@@ -267,7 +267,6 @@ MEMORIES = """module a(input clk);
   initial begin
     ram[0] = 4'h1;
   end
-  reg evaluate_at_start = 1'h0;
   reg [3:0] _0_ = 4'h3;
   reg b = 1'h1;
   always @(posedge clk) begin
@@ -360,9 +359,9 @@ def folder(need, tmp_path_factory):
     return folder
 
 
-def number_of(call, kind, file=""):
-    wanted = [case for case in tool_faults.CASES if (case.call, case.kind, case.file) == (call, kind, file)]
-    return tool_faults.CASES.index(wanted[0])
+def number_of(call, kind, file="", left=1.0):
+    wanted = (call, kind, file, left)
+    return [(case.call, case.kind, case.file, case.left) for case in tool_faults.CASES].index(wanted)
 
 
 @pytest.mark.parametrize(
@@ -370,8 +369,8 @@ def number_of(call, kind, file=""):
     [
         ("yosys-emit", "garbage", "design.v"),
         ("nextpnr-ice40", "hanging"),
-        ("icepack", "truncated", "top.bin"),
-        ("nextpnr-ice40", "truncated", "top.asc"),
+        ("icepack", "truncated", "top.bin", 0.5),
+        ("nextpnr-ice40", "truncated", "top.asc", 0.25),
     ],
 )
 def test_tools_with_faults(folder, case):

@@ -93,6 +93,9 @@ enum: EBR0.WID 0
 .tile_group MIB_R10C5:MIB_EBR0 MIB_R10C6:MIB_EBR1
 enum: EBR1.WID 1
 
+.tile_group MIB_R50C2:PLL0_LL MIB_R50C3:BANKREF8
+word: CLKI_DIV 0000100
+
 """
 CONFIGURATIONS = {"ice40": ASC, "ecp5": CONFIG}
 
@@ -100,7 +103,7 @@ CONFIGURATIONS = {"ice40": ASC, "ecp5": CONFIG}
 @pytest.mark.parametrize("family", CONFIGURATIONS)
 def test_whole_configurations_are_taken(family, tmp_path):
     (tmp_path / "top").write_text(CONFIGURATIONS[family])
-    check_configuration(tmp_path / "top", family, 2, "")
+    check_configuration(tmp_path / "top", family, block_rams=2, plls=1, remedy="")
 
 
 @pytest.mark.parametrize("family", CONFIGURATIONS)
@@ -110,18 +113,18 @@ def test_configurations_without_their_end_are_refused(family, tmp_path):
     harmless = {whole.rindex(".sym")} if family == "ice40" else set()
     for length in set(range(len(whole))) - harmless:
         (tmp_path / "top").write_text(whole[:length])
-        with pytest.raises(
-            ToolchainError, match=rf"nextpnr-{family}: top, {length} characters, is cut; .* or reinstall"
-        ):
-            check_configuration(tmp_path / "top", family, 2, "reinstall")
+        said = rf"nextpnr-{family}: top, {length} bytes, is no whole configuration; .* or reinstall"
+        with pytest.raises(ToolchainError, match=said):
+            check_configuration(tmp_path / "top", family, block_rams=2, plls=1, remedy="reinstall")
 
 
-def test_a_configuration_with_too_few_block_rams_is_refused(tmp_path):
+@pytest.mark.parametrize(("block_rams", "plls"), [(3, 1), (1, 1), (2, 0), (2, 2)])
+def test_a_configuration_with_other_block_rams_or_plls_than_placed_is_refused(tmp_path, block_rams, plls):
     (tmp_path / "top.config").write_text(CONFIG)
-    with pytest.raises(ToolchainError, match="is cut"):
-        check_configuration(tmp_path / "top.config", "ecp5", 3, "")
+    with pytest.raises(ToolchainError, match="no whole configuration"):
+        check_configuration(tmp_path / "top.config", "ecp5", block_rams=block_rams, plls=plls, remedy="")
 
 
 def test_a_missing_configuration(tmp_path):
-    with pytest.raises(ToolchainError, match=r"top\.asc, 0 characters"):
-        check_configuration(tmp_path / "top.asc", "ice40", 0, "")
+    with pytest.raises(ToolchainError, match=r"top\.asc, 0 bytes"):
+        check_configuration(tmp_path / "top.asc", "ice40", block_rams=0, plls=0, remedy="")

@@ -294,6 +294,7 @@ def test_missing_report(tmp_path):
 def report(tmp_path, **clocks):
     path = tmp_path / "nextpnr.json"
     used = {"ICESTORM_LC": {"used": 100, "available": 5280}, "ICESTORM_RAM": {"used": 3, "available": 30}}
+    used |= {"ICESTORM_PLL": {"used": 1, "available": 1}}
     fmax = {name: {"achieved": achieved, "constraint": asked} for name, (achieved, asked) in clocks.items()}
     path.write_text(json.dumps({"utilization": used, "fmax": fmax}))
     return path
@@ -304,6 +305,7 @@ def test_report_of_the_clock_that_matters(tmp_path):
     assert placement.fmax_mhz == 31.5
     assert (placement.luts, placement.luts_available) == (100, 5280)
     assert (placement.block_rams, placement.block_rams_available) == (3, 30)
+    assert placement.plls == 1
 
 
 def test_clock_missed(tmp_path):
