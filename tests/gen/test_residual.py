@@ -15,6 +15,7 @@ from xnorweave.passes.choose_plan import Budget, choose_plan
 from xnorweave.passes.compress import CompressOptions, Examples, compress
 from xnorweave.passes.folds import Link, folded, links, spatial, unfolded
 from xnorweave.passes.plan_types import LayerPlan, Plan
+from xnorweave.passes.shortcuts import held_folded, room_words
 from xnorweave.passes.streamline import AddStage, ConvStage, DenseStage, streamline
 from xnorweave.passes.sums import ThresholdStage
 from xnorweave.sim import golden
@@ -181,15 +182,15 @@ def test_sums_that_leave_the_network_are_refused(rng):
 # --- hardware
 
 
-def plan_of(net: Network, engines: Sequence[str], *, rows: int = 0) -> Plan:
-    """Convolutions in these engines, in turn; folded ones a channel at a time, and with more rows than needed."""
+def plan_of(net: Network, engines: Sequence[str], *, rows: int = 0, simd: int = 1) -> Plan:
+    """Convolutions in these engines, in turn; folded ones so many channels at a time, with more rows than needed."""
     before, layers, count = Link(net.input.shape[0]), list[LayerPlan](), 0
     for stage in streamline(net):
         if isinstance(stage, ConvStage):
             if engines[count % len(engines)] == "spatial":
                 layers.append(spatial(stage, before, None))
             else:
-                fold = {"pe": min(2, len(stage.weights)), "simd": 1, "vectors": min(2, stage.output_shape[2])}
+                fold = {"pe": min(2, len(stage.weights)), "simd": simd, "vectors": min(2, stage.output_shape[2])}
                 kept = min(least_buffer_rows(stage) + rows, 2 * stage.input_shape[1])
                 layers.append(folded(stage, before, None, buffer_rows=kept, **fold))
             count += 1
@@ -294,6 +295,18 @@ def test_room_that_the_registers_need_is_not_spare(rng):
     plan = plan_of(net, ["spatial"])
     core = lower(net, plan=plan)
     assert measured(with_room(core, core.latencies["b"] + 1), net) > plan.interval_cycles
+
+
+@pytest.mark.parametrize(("simd", "waiting"), [(1, 9), (2, 0)])
+def test_only_in_front_of_an_unpacker_there_are_words_to_count(rng, simd, waiting):
+    net = one_block(rng)
+    plan = plan_of(net, ["spatial", "folded"], simd=simd)
+    (shortcut,) = lower(net, plan=plan).shortcuts
+    between = next(stage for stage in streamline(net) if stage.name == "b")
+    folds = {"vectors": plan.layers[1].vectors, "buffer_rows": plan.layers[1].buffer_rows}
+    assert plan.layers[1].engine == "folded"
+    room = room_words([held_folded(between, **folds, waiting=waiting)], 8 * 9)
+    assert shortcut.part.depth == room + 2  # pyright: ignore
 
 
 def test_a_plan_counts_the_shortcut(rng):
