@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from trials.networks import Draw, draw, faults_in, parts
+from trials.networks import ODD_RUN_FREE, Draw, draw, faults_in, parts
 from trials.records import Case, Trial, versions
 from xnorweave.design import Design
 
@@ -100,7 +100,8 @@ TRIAL = Trial(
     title="registers and RAM unknown, or anything; block RAM reads zero for 3 us",
     full=200,
     checked="a random network of any engines and folds from three starts, in Icarus, behind a reset of 8 us at 12 MHz "
-    "as boards give it: no unknown bit on any watched stream; every layer of every frame is exact, the first as well",
+    "as boards give it: no unknown bit on any watched stream; every layer of every frame is exact, the first as well; "
+    f"{ODD_RUN_FREE}",
     run=run,
     tools=partial(versions, "amaranth", "icarus", "yosys"),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import xnorweave
-from trials.networks import draw
+from trials.networks import ODD_RUN_FREE, draw
 from trials.records import Case, Trial, versions
 from xnorweave.boards.catalogue import board
 from xnorweave.commands import PlanOptions
@@ -108,7 +108,7 @@ EVERY = _trial(
     "a reset in every cycle of a small network",
     20,
     f"a random network of any engines and folds, {_FRAMES} frames: for each cycle of their run a run of its own with a "
-    "reset there; the frame interrupted is sent again, and all are exact (Verilator)",
+    f"reset there; the frame interrupted is sent again, and all are exact (Verilator); {ODD_RUN_FREE}",
     every,
 )
 RANDOM = _trial(

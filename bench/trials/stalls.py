@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from trials.networks import Draw, draw, faults_in, parts
+from trials.networks import ODD_RUN_FREE, Draw, draw, faults_in, parts
 from trials.records import Case, Trial, versions
 from xnorweave.core import Core
 from xnorweave.sim.run import Pattern
@@ -54,7 +54,8 @@ TRIAL = Trial(
     title="idle and stalled cycles: none, cyclic, random 10 to 90 %, bursts",
     full=200,
     checked=f"a random network of any engines and folds under {len(PATTERNS)} patterns in Amaranth: every layer's "
-    f"values; every stream between parts holds its payload; none is still for {_PATIENCE_CYCLES:,} cycles",
+    f"values; every stream between parts holds its payload; none is still for {_PATIENCE_CYCLES:,} cycles; "
+    f"{ODD_RUN_FREE}",
     run=run,
     tools=partial(versions, "amaranth"),
 )
