@@ -28,7 +28,7 @@ from xnorweave.sim.random_networks import random_frames, random_network, random_
 from xnorweave.sim.run import Pattern, SimulationReport, SimulatorName, simulate
 from xnorweave.sim.vectors import first_mismatch, input_words
 
-__all__ = ["AMARANTH", "ODD_RUN_FREE", "ICARUS", "NETLIST", "VERILATOR", "Draw", "draw", "faults_in", "parts"]
+__all__ = ["AMARANTH", "ICARUS", "NETLIST", "ODD_RUN_FREE", "VERILATOR", "Draw", "draw", "faults_in", "parts"]
 
 FRAMES = 4
 ODD_RUN_FREE = "adder graphs of odd seeds run free"
