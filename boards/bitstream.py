@@ -1,4 +1,4 @@
-"""Whether what configures a chip is whole: a packer takes a text whose end is missing, and only the chip reads more."""
+"""Whether what configures a chip is whole: packers take a text without its end, and only the chip reads bitstreams."""
 
 import binascii
 import re
