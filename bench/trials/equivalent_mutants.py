@@ -23,6 +23,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gen/lower.py", 'return int.from_bytes(np.packbits(row > (-1), bitorder="little").tobytes(), "little")'): _SIGNS,
     ("gen/passes/cse_kernels.py", "count, partner = 1, -(2)"): _NO_PARTNER,
     ("gen/passes/cse_kernels.py", "count, partner, sign = 1, -(2), 1"): _NO_PARTNER,
+    (
+        "gen/passes/cse_kernels.py",
+        "head, following = np.full(blocks + 1, -1, np.int64), np.full(capacity, -(2), np.int64)",
+    ): "an entry is written before it is read",
     ("gen/passes/cse_kernels.py", "touched = np.empty((63), np.int64)"): "the array grows once it is full",
     ("gen/passes/cse_kernels.py", "touched = np.empty((65), np.int64)"): "the array grows once it is full",
     ("gen/passes/kernels.py", "flat = (weights.reshape(*weights.shape[:2], -1) >= 0)"): _SIGNS,
