@@ -50,6 +50,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("hw/maxpool.py", "if self.lane_bits == (0):"): "the larger of two bits is their OR, of which it takes the place",
     ("hw/residual_add.py", "if (factor >= 1)"): "the product by one is the value",
     ("hw/residual_add.py", "if factor > (0)"): "the product by one is the value",
+    (
+        "hw/scale.py",
+        "return offset + factor * (lowest if (factor > 0) else lowest + (1 << self.bits) - 1)",
+    ): "zero times either is zero",
     ("hw/sliding_window.py", "if (length >= 1):"): "no counter is below zero",
     (
         "hw/spi.py",
