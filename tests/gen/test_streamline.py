@@ -171,3 +171,12 @@ def test_every_stage_carries_one_layer(seed):
         isinstance(s, (TableStage, ConvStage, PoolStage, GlobalSumStage, DenseStage, ScaleStage, ArgMaxStage))
         for s in stages
     )
+
+
+def test_a_dense_layer_of_one_output_of_several_levels():
+    weights = np.array([[1, -1, 1, 1]], np.int8)
+    layers = (Dense(name="fc", weights=weights), Threshold(name="sign", thresholds=np.array([[-2, 0, 2]])))
+    network = Network(name="one", input=InputSpec(kind="bits", shape=(4, 1, 1)), layers=layers)
+    (stage,) = streamline(network)
+    assert isinstance(stage, DenseStage)
+    assert (stage.levels, [len(row) for row in stage.steps]) == (3, [2])
