@@ -21,7 +21,7 @@ from xnorweave.popcounts import MOST_BITS
 from xnorweave.processes import scratch
 from xnorweave.yosys import run_yosys, whole_verilog
 
-__all__ = ["core_rtlil", "emit", "emit_core", "emit_verilog", "popcounts"]
+__all__ = ["START_FLAG", "core_rtlil", "emit", "emit_core", "emit_verilog", "popcounts"]
 
 _TIMEOUT_S = 1800.0
 
@@ -112,16 +112,18 @@ def _evaluated_at_start(verilog: str) -> str:
     SystemVerilog, whose simulators would leave outputs of such blocks unknown. What is assigned once all blocks wait is
     one in both. Verilator, which needs none, and synthesis do not see the assignment.
     """
-    return _TRIGGER_READ.sub(r"\1evaluate_at_start", _TRIGGER_DECLARED.sub(_TRIGGER, verilog))
+    return _TRIGGER_READ.sub(rf"\1{START_FLAG}", _TRIGGER_DECLARED.sub(_TRIGGER, verilog))
 
 
+# No register of the hardware: it starts blocks in a simulator.
+START_FLAG = "evaluate_at_start"
 _TRIGGER_DECLARED = re.compile(r"^  reg \\\$auto\$verilog_backend\S+ +=.*$", re.MULTILINE)
 _TRIGGER_READ = re.compile(r"(\bif \()\\\$auto\$verilog_backend\S+ ")
-_TRIGGER = """\
-  reg evaluate_at_start = 1'h0;
+_TRIGGER = f"""\
+  reg {START_FLAG} = 1'h0;
 `ifndef SYNTHESIS
 `ifndef VERILATOR
-  initial evaluate_at_start <= 1'h1;
+  initial {START_FLAG} <= 1'h1;
 `endif
 `endif"""
 

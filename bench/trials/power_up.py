@@ -14,6 +14,7 @@ from pathlib import Path
 from trials.networks import ODD_RUN_FREE, Draw, draw, faults_in, parts
 from trials.records import Case, Trial, versions
 from xnorweave.design import Design
+from xnorweave.emit import START_FLAG
 
 __all__ = ["TRIAL", "VARIANTS", "cold", "faults_from", "scrambled", "unknown"]
 
@@ -22,10 +23,7 @@ _CYCLE_NS = 2  # of the bench's clock
 BOARD_RESET_CYCLES = math.ceil(_BOARD_RESET_US * _CLOCK_MHZ)
 _COLD_NS = _COLD_US * _CLOCK_MHZ * _CYCLE_NS
 _MODULE = re.compile(r"^module .*?^endmodule", re.MULTILINE | re.DOTALL)
-# What starts combinational blocks in a simulator is no register (`xnorweave.emit`).
-_REGISTER = re.compile(
-    r"^(\s*reg (?:signed )?(?:\[[^\]]*\] )?)(?!evaluate_at_start )(\S+\s*) = (\d+)'\w+;", re.MULTILINE
-)
+_REGISTER = re.compile(rf"^(\s*reg (?:signed )?(?:\[[^\]]*\] )?)(?!{START_FLAG} )(\S+\s*) = (\d+)'\w+;", re.MULTILINE)
 _MEMORY = re.compile(r"^\s*reg (?:signed )?(?:\[[^\]]*\] )?(\S+)\s+\[\d+:\d+\];", re.MULTILINE)
 _READ = re.compile(r"<= (\S+?)\s?(\[.*\]);")
 

@@ -23,6 +23,7 @@ from trials.equivalent_mutants import EQUIVALENT
 from trials.mutations import mutants_of
 from trials.records import Case, Results, Trial, run_shard
 from xnorweave.boards.packets import Kind, Packet, packet_bytes
+from xnorweave.emit import START_FLAG
 from xnorweave.errors import DataError, MismatchError
 from xnorweave.lower import lower
 from xnorweave.network import Threshold
@@ -294,7 +295,7 @@ def test_what_is_left_of_a_module_without_its_start():
 def test_what_starts_a_simulator_is_no_register(variant):
     drawn = networks.draw(SMALL, largest_side=6, largest_channels=4)
     verilog = drawn.design(drawn.core()).verilog
-    start = re.compile(r"^.*\bevaluate_at_start\b.*=.*$", re.MULTILINE)
+    start = re.compile(rf"^.*\b{START_FLAG}\b.*=.*$", re.MULTILINE)
     started = start.findall(verilog)
     assert len(started) > 2
     assert all(start.findall(variant(verilog, seed)) == started for seed in range(4))
